@@ -1,0 +1,2 @@
+//! Boots real Xen.
+fn main() {}
