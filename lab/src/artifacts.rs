@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Builds what runs in dom0, statically, so that it runs in any suite's dom0; and the
+//! guest.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths;
+use crate::process;
+use crate::progress::say;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// A program of the workspace that runs in dom0.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) package: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) name: &'static str,
+    pub(crate) features: &'static [&'static str],
+}
+
+/// How cargo knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Test,
+    Example,
+}
+
+/// The tests that need real Xen: add a row to have one more run.
+pub(crate) const TESTS: &[Program] = &[Program {
+    package: "xen-restrict",
+    kind: Kind::Test,
+    name: "xen",
+    features: &["tokio"],
+}];
+
+/// What `cargo lab demo` shows.
+pub(crate) const DEMO: Program = Program {
+    package: "xen-restrict",
+    kind: Kind::Example,
+    name: "device_model",
+    features: &[],
+};
+
+/// Builds a program; returns the executable's path.
+///
+/// # Errors
+/// It does not build; cargo's own messages are on the terminal.
+pub(crate) fn build(program: &Program) -> Result<PathBuf> {
+    say(&format!(
+        "building {} of {} for dom0",
+        program.name, program.package
+    ));
+    let mut command = paths::cargo();
+    match program.kind {
+        Kind::Test => command.args(["test", "--no-run", "--test", program.name]),
+        Kind::Example => command.args(["build", "--example", program.name]),
+    };
+    command.args(["--package", program.package, "--target", TARGET]);
+    if !program.features.is_empty() {
+        command.args(["--features", &program.features.join(",")]);
+    }
+    command.args(["--message-format=json-render-diagnostics", "--quiet"]);
+    static_and_small(&mut command);
+    executable(&mut command, program.name)
+}
+
+/// Builds the guest; returns its kernel's path.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn build_guest() -> Result<PathBuf> {
+    let mut command = paths::cargo();
+    // Its flags are in its own .cargo/config.toml, which cargo finds by the current folder.
+    command
+        .current_dir(paths::workspace().join("lab/guest"))
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .args(["build", "--release", "--locked", "--quiet"])
+        .arg("--message-format=json-render-diagnostics")
+        .arg("--target-dir")
+        .arg(paths::target()?.join("lab/guest"));
+    executable(&mut command, "lab-guest")
+}
+
+fn static_and_small(command: &mut Command) {
+    // RUSTFLAGS would replace the target's own flags.
+    command
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+            "-Ctarget-feature=+crt-static",
+        )
+        // Debug information would be most of what dom0 has to unpack.
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
+}
+
+/// Runs cargo; returns the executable that its messages name for the target.
+fn executable(command: &mut Command, target: &str) -> Result<PathBuf> {
+    command.stdin(std::process::Stdio::null());
+    command.stderr(std::process::Stdio::inherit());
+    process::dies_with_us(command, nix::sys::signal::Signal::SIGTERM);
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start `{}`", process::line(command)))?;
+    if !output.status.success() {
+        bail!("`{}` failed ({})", process::line(command), output.status);
+    }
+    find_executable(&String::from_utf8_lossy(&output.stdout), target)
+        .with_context(|| format!("`{}` made no executable {target}", process::line(command)))
+}
+
+fn find_executable(messages: &str, target: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|m| m["reason"] == "compiler-artifact" && m["target"]["name"] == target)
+        .find_map(|m| m["executable"].as_str().map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_found_among_the_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"xen"},"executable":null}
+not json
+{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
+{"reason":"compiler-artifact","target":{"name":"xen"},"executable":"/t/deps/xen-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(
+            find_executable(messages, "xen"),
+            Some(PathBuf::from("/t/deps/xen-1"))
+        );
+        assert_eq!(find_executable(messages, "demo"), None);
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The first serial port: what Xen and dom0's kernel say. Kept in a file, and searched for
+//! the sentences they die with.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// How bad a sentence on the console is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Xen is dead.
+    Xen,
+    /// Dom0's kernel is dead.
+    Dom0,
+    /// Dom0's kernel goes on, but something is broken: the run cannot be a success.
+    Oops,
+}
+
+const MARKERS: &[(&str, Trouble)] = &[
+    ("Panic on CPU", Trouble::Xen),
+    ("FATAL TRAP", Trouble::Xen),
+    ("FATAL PAGE FAULT", Trouble::Xen),
+    ("Xen BUG at", Trouble::Xen),
+    ("Assertion '", Trouble::Xen),
+    ("Kernel panic - not syncing", Trouble::Dom0),
+    ("Hardware Dom0 crashed", Trouble::Dom0),
+    ("Domain 0 crashed", Trouble::Dom0),
+    ("BUG: ", Trouble::Oops),
+    ("Oops: ", Trouble::Oops),
+    ("kernel BUG at", Trouble::Oops),
+    ("general protection fault", Trouble::Oops),
+    ("INFO: task ", Trouble::Oops),
+];
+
+/// What a line of the console says about the machine's health.
+pub(crate) fn trouble(line: &str) -> Option<Trouble> {
+    MARKERS
+        .iter()
+        .find(|(marker, _)| line.contains(marker))
+        .map(|&(_, trouble)| trouble)
+}
+
+/// The console's log file, and its lines for the error messages.
+pub(crate) struct Console {
+    file: File,
+    path: PathBuf,
+    line: Vec<u8>,
+    lines: Vec<String>,
+}
+
+impl Console {
+    pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            file: File::create(&path)?,
+            path,
+            line: Vec::new(),
+            lines: Vec::new(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes what arrived; returns the troubles in it with their lines.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> io::Result<Vec<(Trouble, String)>> {
+        self.file.write_all(bytes)?;
+        let mut found = Vec::new();
+        for &byte in bytes {
+            if byte != b'\n' {
+                self.line.push(byte);
+                continue;
+            }
+            let line = String::from_utf8_lossy(&self.line)
+                .trim_end_matches('\r')
+                .to_owned();
+            self.line.clear();
+            if let Some(trouble) = trouble(&line) {
+                found.push((trouble, line.clone()));
+            }
+            self.lines.push(line);
+        }
+        Ok(found)
+    }
+
+    /// The last lines, for an error message.
+    pub(crate) fn tail(&self, count: usize) -> String {
+        let partial = String::from_utf8_lossy(&self.line);
+        let mut lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        if !partial.is_empty() {
+            lines.push(&partial);
+        }
+        let from = lines.len().saturating_sub(count);
+        lines[from..].iter().map(|l| format!("  | {l}\n")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deaths_are_recognised() {
+        assert_eq!(trouble("(XEN) Panic on CPU 0:"), Some(Trouble::Xen));
+        assert_eq!(
+            trouble("[    1.2] Kernel panic - not syncing: Attempted to kill init!"),
+            Some(Trouble::Dom0)
+        );
+        assert_eq!(
+            trouble("(XEN) Hardware Dom0 crashed: rebooting machine in 5 seconds."),
+            Some(Trouble::Dom0)
+        );
+        assert_eq!(
+            trouble("[    9.1] BUG: kernel NULL pointer dereference, address: 0"),
+            Some(Trouble::Oops)
+        );
+        assert_eq!(trouble("(XEN) Brought up 2 CPUs"), None);
+    }
+
+    #[test]
+    fn the_tail_has_the_unfinished_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut console = Console::create(dir.path().join("log")).unwrap();
+        assert!(console.feed(b"one\r\ntwo\r\nthr").unwrap().is_empty());
+        assert_eq!(console.tail(2), "  | two\n  | thr\n");
+        let found = console.feed(b"ee\n(XEN) Panic on CPU 1:\r\n").unwrap();
+        assert_eq!(found, [(Trouble::Xen, "(XEN) Panic on CPU 1:".to_owned())]);
+    }
+}

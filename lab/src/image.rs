@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The parts that are the same in each run: hypervisor, kernel and dom0's root, made from
+//! a suite's packages and kept in the cache under a hash of all that went in.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use flate2::read::GzDecoder;
+use sha2::{Digest, Sha256};
+
+use crate::cpio::Archive;
+use crate::elf;
+use crate::packages::{Apt, Closure};
+use crate::paths;
+use crate::process;
+use crate::progress::say;
+use crate::suite::{LOADED_LATER, MODULES, Suite};
+
+const INIT: &str = include_str!("init.sh");
+const GUEST_CONFIG: &str = include_str!("guest.cfg");
+
+/// Raised when this file starts to build something else from the same inputs.
+const RECIPE: u32 = 1;
+
+/// How many images of a suite stay in the cache.
+const IMAGES_KEPT: usize = 3;
+
+const EMPTY_FOLDERS: &[&str] = &[
+    "dev", "etc/xen", "proc", "root", "run", "sys", "tmp", "usr/sbin", "var/lib", "var/log", "x",
+];
+
+const FILES: &[(&str, &str)] = &[
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    ),
+    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+    ("etc/hostname", "dom0\n"),
+    ("etc/xen/xl.conf", "autoballoon=\"off\"\n"),
+    ("etc/hosts", "127.0.0.1 localhost dom0\n"),
+];
+
+/// A finished image: a folder in the cache.
+pub(crate) struct Image {
+    folder: PathBuf,
+}
+
+impl Image {
+    /// The hypervisor, unpacked: QEMU's loader wants the ELF file.
+    pub(crate) fn xen(&self) -> PathBuf {
+        self.folder.join("xen")
+    }
+
+    pub(crate) fn kernel(&self) -> PathBuf {
+        self.folder.join("vmlinuz")
+    }
+
+    /// Dom0's root, as a cpio archive to which others can be appended.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("root.cpio")
+    }
+}
+
+/// The suite's image, from the cache if its inputs are what they were.
+///
+/// # Errors
+/// The packages cannot be had, or do not hold what is expected.
+pub(crate) fn ensure(suite: &Suite) -> Result<Image> {
+    let cache = paths::cache(suite.name)?;
+    let _lock = paths::lock(&cache)?;
+    let apt = Apt::new(suite, &cache);
+    let closure = apt.resolve()?;
+    let images = cache.join("images");
+    let folder = images.join(key(suite, &closure));
+    if folder.exists() {
+        File::open(&folder)?.set_modified(SystemTime::now())?;
+        return Ok(Image { folder });
+    }
+
+    let packages = apt.download(&closure)?;
+    fs::create_dir_all(&images)?;
+    paths::need_room(&cache, 1500)?;
+    say(&format!("building the image of {}", suite.name));
+    let work = tempfile::Builder::new()
+        .prefix("building-")
+        .tempdir_in(&cache)?;
+    let root = work.path().join("packages");
+    unpack(&packages, &root)?;
+    let built = work.path().join("image");
+    fs::create_dir(&built)?;
+    build(suite, &root, &built)
+        .with_context(|| format!("the image of {} cannot be built", suite.name))?;
+    // In one step, so that nobody sees half an image.
+    fs::rename(&built, &folder)?;
+    remove_old(&images, &cache)?;
+    Ok(Image { folder })
+}
+
+fn key(suite: &Suite, closure: &Closure) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{RECIPE} {suite:?} {:?}", suite.programs()));
+    hash.update(format!(
+        "{MODULES:?} {LOADED_LATER:?} {EMPTY_FOLDERS:?} {FILES:?}"
+    ));
+    hash.update(closure.files.join("\n"));
+    hash.update(INIT);
+    hash.update(GUEST_CONFIG);
+    let digest = hash.finalize();
+    digest[..10].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unpack(packages: &[PathBuf], root: &Path) -> Result<()> {
+    fs::create_dir_all(root)?;
+    for package in packages {
+        process::run(
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .arg(package)
+                .arg(root),
+        )
+        .with_context(|| {
+            format!(
+                "{} cannot be unpacked; if it is damaged, remove it",
+                package.display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn build(suite: &Suite, root: &Path, to: &Path) -> Result<()> {
+    let boot = root.join("boot");
+    let xen = boot.join(format!("xen-{}-amd64.gz", suite.xen));
+    let mut bytes = Vec::new();
+    File::open(&xen)
+        .and_then(|file| GzDecoder::new(file).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot unpack {}", xen.display()))?;
+    fs::write(to.join("xen"), bytes)?;
+
+    let kernel = fs::read_dir(&boot)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|n| n.as_encoded_bytes().starts_with(b"vmlinuz-"))
+        })
+        .with_context(|| format!("no kernel in {}", boot.display()))?;
+    fs::copy(&kernel, to.join("vmlinuz"))?;
+
+    let file = BufWriter::new(File::create(to.join("root.cpio"))?);
+    let mut archive = Archive::new(file);
+    fill(&mut archive, suite, root)?;
+    archive.finish()?.flush()?;
+    Ok(())
+}
+
+fn fill<W: Write>(archive: &mut Archive<W>, suite: &Suite, root: &Path) -> Result<()> {
+    for folder in EMPTY_FOLDERS {
+        archive.folder(folder)?;
+    }
+    // The kernel opens it for init before anything is mounted.
+    archive.character_device("dev/console", 0o600, (5, 1))?;
+    archive.symlink("var/run", "/run")?;
+    archive.symlink("var/lock", "/run/lock")?;
+    for (path, text) in FILES {
+        archive.file(path, 0o644, text.as_bytes())?;
+    }
+    archive.file("init", 0o755, INIT.as_bytes())?;
+    archive.file("guest/guest.cfg", 0o644, GUEST_CONFIG.as_bytes())?;
+
+    let busybox = ["bin/busybox", "usr/bin/busybox"]
+        .into_iter()
+        .find(|path| root.join(path).exists())
+        .context("no busybox in the packages")?;
+    archive.file("bin/busybox", 0o755, &read(&root.join(busybox))?)?;
+
+    let programs = suite.programs();
+    for path in programs
+        .iter()
+        .chain(&elf::libraries(root, &programs, LOADED_LATER)?)
+    {
+        archive.file(path, 0o755, &read(&root.join(path))?)?;
+    }
+    let modules = ["lib/modules", "usr/lib/modules"]
+        .map(|path| root.join(path))
+        .into_iter()
+        .find(|path| path.exists())
+        .context("no kernel modules in the packages")?;
+    for module in MODULES {
+        let bytes = read_module(&modules, module)?;
+        archive.file(&format!("lab/modules/{module}.ko"), 0o644, &bytes)?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A module's file, unpacked: busybox's insmod reads nothing else.
+fn read_module(modules: &Path, name: &str) -> Result<Vec<u8>> {
+    if let Ok(path) = elf::find_file(modules, &format!("{name}.ko")) {
+        return read(&path);
+    }
+    let path = elf::find_file(modules, &format!("{name}.ko.xz"))?;
+    Ok(process::run(Command::new("xz").arg("-dc").arg(path))?.stdout)
+}
+
+fn remove_old(images: &Path, cache: &Path) -> Result<()> {
+    let mut all: Vec<_> = fs::read_dir(images)?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    all.sort();
+    for (_, path) in all.iter().rev().skip(IMAGES_KEPT) {
+        fs::remove_dir_all(path)?;
+    }
+    // Left behind by a lab that was killed; nobody else builds while we hold the lock.
+    for entry in fs::read_dir(cache)?.flatten() {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b"building-") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Is it the disk that is full? Then say so instead of "write failed".
+pub(crate) fn explain(error: &anyhow::Error) -> Option<&'static str> {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::StorageFull)
+        .then_some("a disk is full: make room, or set XEN_LAB_CACHE and CARGO_TARGET_DIR to folders on another disk")
+}

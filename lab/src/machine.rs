@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One boot: starts QEMU, follows both serial ports, and knows when to stop waiting.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::Signal;
+
+use crate::console::{Console, Trouble};
+use crate::image::Image;
+use crate::job::Plan;
+use crate::process;
+use crate::progress::say;
+use crate::terminal;
+use crate::wire::{Frame, Piece, Wire};
+
+/// Memory of the whole machine and of dom0, in MiB.
+const MEMORY: u32 = 1024;
+const DOM0_MEMORY: u32 = 512;
+
+/// TCG gets SMAP and SMEP wrong for a PV kernel, and Xen trips over the others.
+const CPU: &str = "max,-smap,-smep,-pku,-la57";
+
+/// How long a run may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Without a byte on either port: then it hangs.
+    pub(crate) silence: Duration,
+    pub(crate) total: Duration,
+}
+
+impl Limits {
+    pub(crate) const DEFAULT: Self = Self {
+        silence: Duration::from_secs(120),
+        total: Duration::from_secs(20 * 60),
+    };
+    pub(crate) const NONE: Self = Self {
+        silence: Duration::MAX,
+        total: Duration::MAX,
+    };
+}
+
+/// What a boot came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The jobs' exit statuses, in order.
+    pub(crate) statuses: Vec<i32>,
+}
+
+/// Why a boot did not come to its end.
+#[derive(Debug)]
+enum Stop {
+    Said(String),
+    Silent(Duration),
+    TooLong(Duration),
+    Qemu(ExitStatus),
+    Xen(String),
+    Dom0(String),
+    Oops(String),
+}
+
+impl Stop {
+    fn what(&self) -> String {
+        match self {
+            Self::Said(text) => format!("dom0's init gave up: {text}"),
+            Self::Silent(time) => format!(
+                "the machine hangs: nothing on its consoles for {} seconds",
+                time.as_secs()
+            ),
+            Self::TooLong(time) => {
+                format!("the run was not over after {} seconds", time.as_secs())
+            }
+            Self::Qemu(status) => {
+                format!("QEMU ended ({status}) before dom0 said that it was done")
+            }
+            Self::Xen(line) => format!("Xen died: {line}"),
+            Self::Dom0(line) => format!("dom0's kernel died: {line}"),
+            Self::Oops(line) => format!("dom0's kernel reported damage: {line}"),
+        }
+    }
+}
+
+enum Event {
+    Console(Vec<u8>),
+    Port(Vec<u8>),
+    Closed,
+}
+
+/// QEMU, killed when the value goes.
+struct Qemu {
+    child: Child,
+    events: Receiver<Event>,
+    port: UnixStream,
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Boots, runs the plan's jobs, and returns their statuses. Their output goes to this
+/// process's standard output.
+///
+/// # Errors
+/// QEMU does not start, Xen or dom0 dies, or nothing happens for too long. The error ends
+/// with the console's last lines.
+pub(crate) fn run(
+    image: &Image,
+    plan: &Plan<'_>,
+    folder: &Path,
+    limits: Limits,
+) -> Result<Outcome> {
+    lay_out(image, plan, folder)?;
+    let mut console = Console::create(folder.join("console.log"))?;
+    say(&format!(
+        "booting Xen {} with Linux {}",
+        plan.suite.xen, plan.suite.linux
+    ));
+    let mut qemu = start(folder)?;
+    let result = follow(&mut qemu, &mut console, plan, limits);
+    drop(qemu);
+    // What stays of a run is its logs.
+    let _ = fs::remove_file(folder.join("root.cpio"));
+    result?.map_err(|stop| report(&stop, &console, folder))
+}
+
+fn lay_out(image: &Image, plan: &Plan<'_>, folder: &Path) -> Result<()> {
+    // QEMU splits its -initrd option at commas and spaces: it gets short names in its
+    // current folder.
+    symlink(image.xen(), folder.join("xen"))?;
+    symlink(image.kernel(), folder.join("vmlinuz"))?;
+    let root = folder.join("root.cpio");
+    fs::copy(image.root(), &root)
+        .with_context(|| format!("cannot copy dom0's root to {}", root.display()))?;
+    File::options()
+        .append(true)
+        .open(&root)?
+        .write_all(&plan.archive()?)
+        .with_context(|| format!("cannot write {}", root.display()))
+}
+
+fn start(folder: &Path) -> Result<Qemu> {
+    let (console, console_end) = UnixStream::pair()?;
+    let (port, port_end) = UnixStream::pair()?;
+    let log = File::create(folder.join("qemu.log"))?;
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .current_dir(folder)
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
+        .args(["-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2"])
+        .args(["-m", &MEMORY.to_string()])
+        .args([
+            "-chardev",
+            &format!("socket,id=console,fd={}", console_end.as_raw_fd()),
+        ])
+        .args([
+            "-chardev",
+            &format!("socket,id=port,fd={}", port_end.as_raw_fd()),
+        ])
+        .args(["-serial", "chardev:console", "-serial", "chardev:port"])
+        .args(["-kernel", "xen", "-append"])
+        .arg(format!(
+            "console=com1 com1=115200,8n1 dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M bootscrub=0"
+        ))
+        .args(["-initrd", "vmlinuz console=hvc0 panic=-1 quiet,root.cpio"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    inherit(&mut command, vec![console_end.into(), port_end.into()]);
+    process::dies_with_us(&mut command, Signal::SIGKILL);
+    let child = command.spawn().context("cannot start qemu-system-x86_64")?;
+    // Ours must go, or the ports would never close.
+    drop(command);
+
+    let (sender, events) = mpsc::channel();
+    read_all(console, sender.clone(), Event::Console);
+    read_all(port.try_clone()?, sender, Event::Port);
+    Ok(Qemu {
+        child,
+        events,
+        port,
+    })
+}
+
+/// Lets the child keep these descriptors, under their numbers.
+fn inherit(command: &mut Command, descriptors: Vec<OwnedFd>) {
+    // SAFETY: fcntl is one system call, allowed between fork and exec, and the closure
+    // owns the descriptors, so their numbers are still theirs.
+    unsafe {
+        command.pre_exec(move || {
+            for descriptor in &descriptors {
+                fcntl(descriptor.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+fn read_all(mut from: UnixStream, to: Sender<Event>, event: fn(Vec<u8>) -> Event) {
+    thread::spawn(move || {
+        let mut buffer = [0; 16384];
+        loop {
+            let message = match from.read(&mut buffer) {
+                Ok(0) | Err(_) => Event::Closed,
+                Ok(count) => event(buffer[..count].to_vec()),
+            };
+            let last = matches!(message, Event::Closed);
+            if to.send(message).is_err() || last {
+                return;
+            }
+        }
+    });
+}
+
+/// Waits for the end, whichever it is. The outer error is this machine's, the inner one the
+/// booted machine's.
+fn follow(
+    qemu: &mut Qemu,
+    console: &mut Console,
+    plan: &Plan<'_>,
+    limits: Limits,
+) -> Result<Result<Outcome, Stop>> {
+    let started = Instant::now();
+    let mut wire = Wire::new(plan.nonce);
+    let mut statuses = Vec::new();
+    let mut oops = None;
+    let mut open = 2;
+    let mut raw = None;
+    let mut output = io::stdout();
+    loop {
+        let left = limits.total.saturating_sub(started.elapsed());
+        let event = match qemu.events.recv_timeout(limits.silence.min(left)) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) if left < limits.silence => {
+                return Ok(Err(Stop::TooLong(limits.total)));
+            }
+            Err(RecvTimeoutError::Timeout) => return Ok(Err(Stop::Silent(limits.silence))),
+            Err(RecvTimeoutError::Disconnected) => Event::Closed,
+        };
+        let bytes = match event {
+            Event::Closed => {
+                open -= 1;
+                if open > 0 {
+                    continue;
+                }
+                let status = qemu.child.wait()?;
+                return Ok(if raw.is_some() && status.success() {
+                    Ok(Outcome { statuses })
+                } else {
+                    Err(Stop::Qemu(status))
+                });
+            }
+            Event::Console(bytes) => {
+                for (trouble, line) in console.feed(&bytes)? {
+                    match trouble {
+                        Trouble::Oops => oops = oops.or(Some(line)),
+                        fatal => {
+                            linger(qemu, console)?;
+                            return Ok(Err(match fatal {
+                                Trouble::Xen => Stop::Xen(line),
+                                _ => Stop::Dom0(line),
+                            }));
+                        }
+                    }
+                }
+                continue;
+            }
+            Event::Port(bytes) => bytes,
+        };
+        let pieces = match wire.feed(&bytes) {
+            Ok(pieces) => pieces,
+            Err(damage) => return Ok(Err(Stop::Said(damage))),
+        };
+        for piece in pieces {
+            match piece {
+                Piece::Output(bytes) => {
+                    output.write_all(&bytes)?;
+                    output.flush()?;
+                }
+                Piece::Frame(Frame::Step(text)) => say(&text),
+                Piece::Frame(Frame::Begin(job)) => {
+                    let name = plan.jobs.get(job).map_or("?", |job| job.name.as_str());
+                    say(&format!("running {name} in dom0"));
+                }
+                Piece::Frame(Frame::End(_, status)) => statuses.push(status),
+                Piece::Frame(Frame::Shell) => {
+                    say("dom0's prompt; `exit` powers off");
+                    raw = Some(terminal::forward(&qemu.port)?);
+                }
+                Piece::Frame(Frame::Failed(text)) => {
+                    linger(qemu, console)?;
+                    return Ok(Err(Stop::Said(text)));
+                }
+                Piece::Frame(Frame::Done) => {
+                    // What the kernel says about the last job may still be on its way.
+                    return Ok(match oops {
+                        Some(line) => Err(Stop::Oops(line)),
+                        None if statuses.len() != plan.jobs.len() => Err(Stop::Said(format!(
+                            "{} of {} jobs ran",
+                            statuses.len(),
+                            plan.jobs.len()
+                        ))),
+                        None => Ok(Outcome { statuses }),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Gives a dying machine a moment for its last words.
+fn linger(qemu: &Qemu, console: &mut Console) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(2);
+    while let Ok(event) = qemu
+        .events
+        .recv_timeout(until.saturating_duration_since(Instant::now()))
+    {
+        if let Event::Console(bytes) = event {
+            console.feed(&bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn report(stop: &Stop, console: &Console, folder: &Path) -> anyhow::Error {
+    let mut text = stop.what();
+    let qemu = fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();
+    if !qemu.trim().is_empty() {
+        let _ = write!(
+            text,
+            "\nQEMU said:\n  | {}",
+            qemu.trim().replace('\n', "\n  | ")
+        );
+    }
+    let _ = write!(
+        text,
+        "\nThe console's last lines:\n{}All of it: {}",
+        console.tail(40),
+        console.path().display()
+    );
+    anyhow::Error::msg(text)
+}
