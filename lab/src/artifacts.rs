@@ -11,7 +11,8 @@ use crate::paths;
 use crate::process;
 use crate::progress::say;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What dom0 and this machine run.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A program of the workspace that runs in dom0.
 #[derive(Debug)]

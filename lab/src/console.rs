@@ -7,14 +7,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// How bad a sentence on the console is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trouble {
-    /// Xen is dead.
-    Xen,
-    /// Dom0's kernel is dead.
-    Dom0,
     /// Dom0's kernel goes on, but something is broken: the run cannot be a success.
     Oops,
+    /// Dom0's kernel is dead.
+    Dom0,
+    /// Xen is dead.
+    Xen,
 }
 
 const MARKERS: &[(&str, Trouble)] = &[
@@ -47,6 +47,7 @@ pub(crate) struct Console {
     path: PathBuf,
     line: Vec<u8>,
     lines: Vec<String>,
+    worst: Option<(Trouble, String)>,
 }
 
 impl Console {
@@ -56,6 +57,7 @@ impl Console {
             path,
             line: Vec::new(),
             lines: Vec::new(),
+            worst: None,
         })
     }
 
@@ -63,10 +65,9 @@ impl Console {
         &self.path
     }
 
-    /// Takes what arrived; returns the troubles in it with their lines.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> io::Result<Vec<(Trouble, String)>> {
+    /// Takes what arrived.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
-        let mut found = Vec::new();
         for &byte in bytes {
             if byte != b'\n' {
                 self.line.push(byte);
@@ -76,12 +77,29 @@ impl Console {
                 .trim_end_matches('\r')
                 .to_owned();
             self.line.clear();
-            if let Some(trouble) = trouble(&line) {
-                found.push((trouble, line.clone()));
+            if let Some(trouble) = trouble(&line)
+                && self.worst().is_none_or(|(worst, _)| worst < trouble)
+            {
+                self.worst = Some((trouble, line.clone()));
             }
             self.lines.push(line);
         }
-        Ok(found)
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.line.is_empty()
+    }
+
+    /// The first line of the worst trouble so far.
+    pub(crate) fn worst(&self) -> Option<(Trouble, &str)> {
+        let (trouble, line) = self.worst.as_ref()?;
+        Some((*trouble, line))
+    }
+
+    /// Will nothing but last words come?
+    pub(crate) fn is_dead(&self) -> bool {
+        self.worst().is_some_and(|(worst, _)| worst > Trouble::Oops)
     }
 
     /// The last lines, for an error message.
@@ -122,9 +140,25 @@ mod tests {
     fn the_tail_has_the_unfinished_line() {
         let dir = tempfile::tempdir().unwrap();
         let mut console = Console::create(dir.path().join("log")).unwrap();
-        assert!(console.feed(b"one\r\ntwo\r\nthr").unwrap().is_empty());
+        console.feed(b"one\r\ntwo\r\nthr").unwrap();
         assert_eq!(console.tail(2), "  | two\n  | thr\n");
-        let found = console.feed(b"ee\n(XEN) Panic on CPU 1:\r\n").unwrap();
-        assert_eq!(found, [(Trouble::Xen, "(XEN) Panic on CPU 1:".to_owned())]);
+    }
+
+    #[test]
+    fn the_worst_trouble_is_kept_with_its_first_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut console = Console::create(dir.path().join("log")).unwrap();
+        assert!(console.is_empty());
+        console.feed(b"BUG: one\nBUG: two\n").unwrap();
+        assert_eq!(console.worst(), Some((Trouble::Oops, "BUG: one")));
+        assert!(!console.is_dead());
+        console
+            .feed(b"(XEN) Panic on CPU 1:\r\nBUG: three\n")
+            .unwrap();
+        assert_eq!(
+            console.worst(),
+            Some((Trouble::Xen, "(XEN) Panic on CPU 1:"))
+        );
+        assert!(console.is_dead());
     }
 }

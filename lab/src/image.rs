@@ -20,11 +20,8 @@ use crate::process;
 use crate::progress::say;
 use crate::suite::{LOADED_LATER, MODULES, Suite};
 
-const INIT: &str = include_str!("init.sh");
-const GUEST_CONFIG: &str = include_str!("guest.cfg");
-
 /// Raised when this file starts to build something else from the same inputs.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// How many images of a suite stay in the cache.
 const IMAGES_KEPT: usize = 3;
@@ -107,8 +104,6 @@ fn key(suite: &Suite, closure: &Closure) -> String {
         "{MODULES:?} {LOADED_LATER:?} {EMPTY_FOLDERS:?} {FILES:?}"
     ));
     hash.update(closure.files.join("\n"));
-    hash.update(INIT);
-    hash.update(GUEST_CONFIG);
     let digest = hash.finalize();
     digest[..10].iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -169,8 +164,6 @@ fn fill<W: Write>(archive: &mut Archive<W>, suite: &Suite, root: &Path) -> Resul
     for (path, text) in FILES {
         archive.file(path, 0o644, text.as_bytes())?;
     }
-    archive.file("init", 0o755, INIT.as_bytes())?;
-    archive.file("guest/guest.cfg", 0o644, GUEST_CONFIG.as_bytes())?;
 
     let busybox = ["bin/busybox", "usr/bin/busybox"]
         .into_iter()
@@ -235,5 +228,8 @@ pub(crate) fn explain(error: &anyhow::Error) -> Option<&'static str> {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::StorageFull)
-        .then_some("a disk is full: make room, or set XEN_LAB_CACHE and CARGO_TARGET_DIR to folders on another disk")
+        .then_some(
+            "a disk is full: make room, or set XEN_LAB_CACHE and CARGO_TARGET_DIR to folders on \
+             another disk",
+        )
 }

@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 use crate::cpio::Archive;
 use crate::suite::{MODULES, Suite};
 
+const INIT: &str = include_str!("init.sh");
+const GUEST_CONFIG: &str = include_str!("guest.cfg");
+
 /// A program that runs in dom0, with its arguments.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -52,6 +55,8 @@ impl Plan<'_> {
             fs::read(path).with_context(|| format!("cannot read {}", path.display()))
         };
         let mut archive = Archive::new(Vec::new());
+        archive.file("init", 0o755, INIT.as_bytes())?;
+        archive.file("guest/guest.cfg", 0o644, GUEST_CONFIG.as_bytes())?;
         archive.file("guest/kernel", 0o644, &read(&self.guest)?)?;
         archive.file("lab/config", 0o644, self.config().as_bytes())?;
         archive.file("etc/profile", 0o644, self.profile().as_bytes())?;

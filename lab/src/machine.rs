@@ -65,6 +65,7 @@ enum Stop {
     Said(String),
     Silent(Duration),
     TooLong(Duration),
+    NoStart(ExitStatus),
     Qemu(ExitStatus),
     Xen(String),
     Dom0(String),
@@ -82,6 +83,7 @@ impl Stop {
             Self::TooLong(time) => {
                 format!("the run was not over after {} seconds", time.as_secs())
             }
+            Self::NoStart(status) => format!("QEMU did not start ({status})"),
             Self::Qemu(status) => {
                 format!("QEMU ended ({status}) before dom0 said that it was done")
             }
@@ -244,7 +246,6 @@ fn follow(
     let started = Instant::now();
     let mut wire = Wire::new(plan.nonce);
     let mut statuses = Vec::new();
-    let mut oops = None;
     let mut open = 2;
     let mut raw = None;
     let mut output = io::stdout();
@@ -267,22 +268,17 @@ fn follow(
                 let status = qemu.child.wait()?;
                 return Ok(if raw.is_some() && status.success() {
                     Ok(Outcome { statuses })
+                } else if console.is_empty() {
+                    Err(Stop::NoStart(status))
                 } else {
                     Err(Stop::Qemu(status))
                 });
             }
             Event::Console(bytes) => {
-                for (trouble, line) in console.feed(&bytes)? {
-                    match trouble {
-                        Trouble::Oops => oops = oops.or(Some(line)),
-                        fatal => {
-                            linger(qemu, console)?;
-                            return Ok(Err(match fatal {
-                                Trouble::Xen => Stop::Xen(line),
-                                _ => Stop::Dom0(line),
-                            }));
-                        }
-                    }
+                console.feed(&bytes)?;
+                if console.is_dead() {
+                    linger(qemu, console, LAST_WORDS)?;
+                    return Ok(Err(stop_for(console).unwrap_or(Stop::Silent(LAST_WORDS))));
                 }
                 continue;
             }
@@ -309,13 +305,14 @@ fn follow(
                     raw = Some(terminal::forward(&qemu.port)?);
                 }
                 Piece::Frame(Frame::Failed(text)) => {
-                    linger(qemu, console)?;
+                    linger(qemu, console, LAST_WORDS)?;
                     return Ok(Err(Stop::Said(text)));
                 }
                 Piece::Frame(Frame::Done) => {
                     // What the kernel says about the last job may still be on its way.
-                    return Ok(match oops {
-                        Some(line) => Err(Stop::Oops(line)),
+                    linger(qemu, console, LAST_LINES)?;
+                    return Ok(match stop_for(console) {
+                        Some(stop) => Err(stop),
                         None if statuses.len() != plan.jobs.len() => Err(Stop::Said(format!(
                             "{} of {} jobs ran",
                             statuses.len(),
@@ -329,9 +326,13 @@ fn follow(
     }
 }
 
-/// Gives a dying machine a moment for its last words.
-fn linger(qemu: &Qemu, console: &mut Console) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs(2);
+/// For how long a dying machine may go on talking.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// For how long one that is done may.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+fn linger(qemu: &Qemu, console: &mut Console, time: Duration) -> Result<()> {
+    let until = Instant::now() + time;
     while let Ok(event) = qemu
         .events
         .recv_timeout(until.saturating_duration_since(Instant::now()))
@@ -341,6 +342,17 @@ fn linger(qemu: &Qemu, console: &mut Console) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The worst that the console told.
+fn stop_for(console: &Console) -> Option<Stop> {
+    let (trouble, line) = console.worst()?;
+    let line = line.to_owned();
+    Some(match trouble {
+        Trouble::Xen => Stop::Xen(line),
+        Trouble::Dom0 => Stop::Dom0(line),
+        Trouble::Oops => Stop::Oops(line),
+    })
 }
 
 fn report(stop: &Stop, console: &Console, folder: &Path) -> anyhow::Error {

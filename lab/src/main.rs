@@ -14,6 +14,7 @@ mod packages;
 mod paths;
 mod process;
 mod progress;
+mod steps;
 mod suite;
 mod terminal;
 mod wire;
@@ -31,6 +32,7 @@ use signal_hook::iterator::Signals;
 use artifacts::{DEMO, Kind, Program, TESTS};
 use job::{Argument, Job, Plan, Terminal};
 use machine::{Limits, Outcome};
+use progress::say;
 use suite::Suite;
 
 /// Boots real Xen under emulation and runs this project there.
@@ -56,6 +58,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Everything that must pass, on this machine and on real Xen.
+    Check,
     /// A dom0 prompt with guests A and B.
     Shell,
     /// A static executable of yours in dom0.
@@ -108,14 +112,16 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         suite::DEFAULT
     );
     match &arguments.command {
-        Task::Demo => {
-            let job = demo_job()?;
-            summary(&boot(suite, &[job], None, Limits::DEFAULT)?)
-        }
+        Task::Demo => finish(suite, &[demo_job()?]),
         Task::Test { filter, arguments } => {
-            let jobs = test_jobs(filter.as_deref(), arguments)?;
-            summary(&boot(suite, &jobs, None, Limits::DEFAULT)?)
+            finish(suite, &test_jobs(filter.as_deref(), arguments)?)
         }
+        Task::Check => steps::run_all(|| {
+            // One boot for all.
+            let mut jobs = test_jobs(None, &[])?;
+            jobs.push(demo_job()?);
+            finish(suite, &jobs)
+        }),
         Task::Shell => {
             boot(suite, &[], Some(terminal::size()), Limits::NONE)?;
             Ok(ExitCode::SUCCESS)
@@ -129,7 +135,7 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
                 executable: executable.clone(),
                 arguments: arguments.iter().cloned().map(Argument::Text).collect(),
             };
-            summary(&boot(suite, &[job], None, Limits::DEFAULT)?)
+            finish(suite, &[job])
         }
     }
 }
@@ -190,17 +196,21 @@ fn nonce() -> Result<String> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// The first status that is not 0 becomes ours.
-fn summary(outcome: &Outcome) -> Result<ExitCode> {
-    let bad = outcome.statuses.iter().find(|&&status| status != 0);
-    Ok(match bad {
-        None => {
-            progress::say("all ended well");
-            ExitCode::SUCCESS
+/// Boots and runs the jobs. The first status that is not 0 becomes ours.
+fn finish(suite: &Suite, jobs: &[Job]) -> Result<ExitCode> {
+    let outcome = boot(suite, jobs, None, Limits::DEFAULT)?;
+    let mut code = ExitCode::SUCCESS;
+    for (job, &status) in jobs.iter().zip(&outcome.statuses).rev() {
+        if status != 0 {
+            say(&format!(
+                "{} failed: it ended with status {status}",
+                job.name
+            ));
+            code = ExitCode::from(u8::try_from(status).unwrap_or(1));
         }
-        Some(&status) => {
-            progress::say(&format!("a program in dom0 ended with status {status}"));
-            ExitCode::from(u8::try_from(status).unwrap_or(1).max(1))
-        }
-    })
+    }
+    if code == ExitCode::SUCCESS {
+        say("all ended well");
+    }
+    Ok(code)
 }

@@ -69,3 +69,73 @@ fn tail(text: &str, count: usize) -> String {
     let from = lines.len().saturating_sub(count);
     lines[from..].iter().map(|l| format!("  | {l}\n")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+    use std::env;
+    use std::fs;
+    use std::io::{BufRead, BufReader};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    /// Not a test: stands for a lab with a running QEMU. Says the child's pid and waits.
+    #[test]
+    #[ignore = "run by children_do_not_outlive_us"]
+    fn holder() {
+        let mut command = Command::new("sleep");
+        let child = dies_with_us(command.arg("600"), Signal::SIGKILL)
+            .spawn()
+            .unwrap();
+        println!("\npid {}", child.id());
+        thread::sleep(Duration::from_secs(600));
+    }
+
+    fn runs(pid: i32) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
+        // A zombie does not run: its new parent may be slow to look.
+        state.is_some_and(|state| state != 'Z')
+    }
+
+    #[test]
+    fn children_do_not_outlive_us() {
+        for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+            let mut holder = Command::new(env::current_exe().unwrap())
+                .args(["--exact", "process::tests::holder"])
+                .args(["--ignored", "--nocapture"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+            let child = lines
+                .map_while(Result::ok)
+                .find_map(|line| line.strip_prefix("pid ")?.parse::<i32>().ok())
+                .unwrap();
+            assert!(runs(child));
+            kill(Pid::from_raw(i32::try_from(holder.id()).unwrap()), signal).unwrap();
+            holder.wait().unwrap();
+            let start = Instant::now();
+            while runs(child) {
+                assert!(
+                    start.elapsed() < Duration::from_secs(10),
+                    "{signal}: it lives"
+                );
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_shows_what_was_said() {
+        let error = run(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("exit status: 3"), "{text}");
+        assert!(text.contains("  | why"), "{text}");
+    }
+}

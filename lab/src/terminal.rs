@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use nix::sys::termios::{self, SetArg, Termios};
+use terminal_size::{Height, Width};
 
 use crate::job::Terminal;
 
@@ -58,9 +59,11 @@ pub(crate) fn forward(to: &UnixStream) -> Result<Raw> {
 
 /// The terminal's size; a common one when there is no terminal.
 pub(crate) fn size() -> Terminal {
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
-    Terminal {
-        rows: number("LINES").unwrap_or(24),
-        columns: number("COLUMNS").unwrap_or(80),
+    match terminal_size::terminal_size() {
+        Some((Width(columns), Height(rows))) => Terminal { rows, columns },
+        None => Terminal {
+            rows: 24,
+            columns: 80,
+        },
     }
 }

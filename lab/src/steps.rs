@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo lab check`: everything that must pass, as a table.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::artifacts::{Kind, TARGET, TESTS};
+use crate::host;
+use crate::paths;
+use crate::process;
+use crate::progress::say;
+
+struct Step {
+    name: &'static str,
+    action: Action,
+}
+
+enum Action {
+    /// Cargo's arguments, in the workspace's root.
+    Cargo(&'static [&'static str]),
+    /// The same in the guest's folder, whose flags differ.
+    Guest(&'static [&'static str]),
+    Function(fn() -> Result<()>),
+}
+
+use Action::{Cargo, Function, Guest};
+
+/// In this order; the first failure ends the check. The boot of real Xen comes after them.
+const STEPS: &[Step] = &[
+    step("packages of this machine", Function(need_packages)),
+    step("licence lines", Function(licence_lines)),
+    step("formatting", Cargo(&["fmt", "--all", "--check"])),
+    step("formatting of the guest", Guest(&["fmt", "--check"])),
+    step(
+        "lints",
+        Cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "xen-restrict/tokio",
+            "--",
+            "-Dwarnings",
+        ]),
+    ),
+    step("lints of the tests for Xen", Function(lint_xen_tests)),
+    step(
+        "lints of the guest",
+        Guest(&["clippy", "--release", "--", "-Dwarnings"]),
+    ),
+    step(
+        "documentation",
+        Cargo(&[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--features",
+            "xen-restrict/tokio",
+        ]),
+    ),
+    step("tests on this machine", Cargo(&["test", "--workspace"])),
+    step(
+        "tests on this machine, with tokio",
+        Cargo(&["test", "--package", "xen-restrict", "--features", "tokio"]),
+    ),
+    step("xen_sys without std", Function(build_without_std)),
+];
+
+const fn step(name: &'static str, action: Action) -> Step {
+    Step { name, action }
+}
+
+/// Runs all steps, and `on_xen` as the last one; each is shown with its time.
+///
+/// # Errors
+/// The first step that fails, with its output.
+pub(crate) fn run_all<T>(on_xen: impl FnOnce() -> Result<T>) -> Result<T> {
+    for (i, step) in STEPS.iter().enumerate() {
+        timed(i, step.name, || perform(&step.action))?;
+    }
+    timed(STEPS.len(), "tests and demonstration on real Xen", on_xen)
+}
+
+fn timed<T>(number: usize, name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    say(&format!("{}/{} {name}", number + 1, STEPS.len() + 1));
+    let start = Instant::now();
+    let value = action().with_context(|| format!("the step `{name}` failed"))?;
+    say(&format!("    took {:.1} s", start.elapsed().as_secs_f64()));
+    Ok(value)
+}
+
+fn perform(action: &Action) -> Result<()> {
+    match action {
+        Cargo(arguments) => cargo(paths::cargo().args(*arguments)),
+        Guest(arguments) => {
+            let mut command = paths::cargo();
+            command
+                .current_dir(paths::workspace().join("lab/guest"))
+                .args(&arguments[..1]);
+            if arguments[0] != "fmt" {
+                command
+                    .arg("--target-dir")
+                    .arg(paths::target()?.join("lab/guest"));
+            }
+            cargo(command.args(&arguments[1..]))
+        }
+        Function(function) => function(),
+    }
+}
+
+fn cargo(command: &mut Command) -> Result<()> {
+    command.env("RUSTDOCFLAGS", "-Dwarnings");
+    process::run(command).map(drop)
+}
+
+fn need_packages() -> Result<()> {
+    host::need(&[host::BUILD, host::BOOT])
+}
+
+/// Cargo's `--all-targets` leaves out test targets that have `test = false`.
+fn lint_xen_tests() -> Result<()> {
+    for program in TESTS.iter().filter(|p| p.kind == Kind::Test) {
+        let mut command = paths::cargo();
+        command
+            .args(["clippy", "--package", program.package])
+            .args(["--test", program.name])
+            .args(["--features", &program.features.join(",")]);
+        cargo(command.args(["--", "-Dwarnings"]))?;
+    }
+    Ok(())
+}
+
+/// Builds xen_sys where no std exists. That it says `#![no_std]` tells nothing about its
+/// dependencies; a target without std may not be installed. So: a sysroot of our own that
+/// has core and alloc only. Build scripts and macros, which run here, keep the real one.
+fn build_without_std() -> Result<()> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = process::run(Command::new(rustc).args(["--print", "sysroot"]))?;
+    let libraries = Path::new("lib/rustlib").join(TARGET).join("lib");
+    let real = Path::new(String::from_utf8(output.stdout)?.trim()).join(&libraries);
+
+    let target = paths::target()?;
+    let folder = tempfile::Builder::new()
+        .prefix("no-std-")
+        .tempdir_in(&target)?;
+    let ours = folder.path().join("sysroot").join(&libraries);
+    fs::create_dir_all(&ours)?;
+    let mut found = 0;
+    for entry in fs::read_dir(&real).with_context(|| format!("cannot list {}", real.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if ["libcore-", "liballoc-", "libcompiler_builtins-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            symlink(entry.path(), ours.join(&name))?;
+            found += 1;
+        }
+    }
+    ensure!(found > 0, "{} has no libcore", real.display());
+    cargo(
+        paths::cargo()
+            .args(["build", "--package", "xen-restrict-sys", "--target", TARGET])
+            .arg("--target-dir")
+            .arg(folder.path().join("target"))
+            .env(
+                "CARGO_ENCODED_RUSTFLAGS",
+                format!("--sysroot={}", folder.path().join("sysroot").display()),
+            ),
+    )
+}
+
+const LICENCE: &str = "// SPDX-License-Identifier: MIT OR Apache-2.0";
+
+fn licence_lines() -> Result<()> {
+    let mut bad = Vec::new();
+    let mut todo = vec![paths::workspace()];
+    while let Some(folder) = todo.pop() {
+        for entry in
+            fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+        {
+            let path = entry?.path();
+            if path.is_symlink() {
+                continue;
+            }
+            if path.is_dir() {
+                if !is_skipped(&path) {
+                    todo.push(path);
+                }
+            } else if path.extension().is_some_and(|e| e == "rs")
+                && fs::read_to_string(&path)?.lines().next() != Some(LICENCE)
+            {
+                bad.push(path);
+            }
+        }
+    }
+    if !bad.is_empty() {
+        bad.sort();
+        bail!(
+            "these files do not begin with `{LICENCE}`:\n{}",
+            bad.iter()
+                .map(|p| format!("  {}\n", p.display()))
+                .collect::<String>()
+        );
+    }
+    Ok(())
+}
+
+/// Folders with nothing of ours: hidden ones, and what cargo builds into.
+fn is_skipped(folder: &Path) -> bool {
+    let hidden = folder
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    hidden || folder.join("CACHEDIR.TAG").exists()
+}
