@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A device model that is confined to its guest, and then tries to get out.
+//!
+//! `cargo lab demo` runs it in dom0 of an emulated machine, with the domids of
+//! two guests: A is its own, B is somebody else's.
+
+mod attempts;
+
+use std::{env, error::Error, process::ExitCode, time::Duration};
+
+use xen_restrict::{
+    Access, EventChannel, Gfn, GrantDevice, GuestId, IoRange, IoRequest, PrivCmd, Restricted,
+    SharedMemory, restrict_all,
+};
+
+/// The page through which guest A is told what to do (`lab/guest`).
+const STATUS: Gfn = Gfn::new(0x200);
+const DOMID: usize = 0x08;
+const COMMAND: usize = 0x10;
+const ITERATIONS: usize = 0x18;
+const DONE: usize = 0x20;
+const ERRORS: usize = 0x30;
+const PORT_IO: u64 = 1;
+
+/// The device: the guest reads the complement of what it wrote last.
+#[derive(Default)]
+struct Complement {
+    last: u32,
+    answered: u32,
+}
+
+impl Complement {
+    fn answer(&mut self, request: &IoRequest) -> u64 {
+        self.answered += 1;
+        if !request.read {
+            self.last = u32::try_from(request.data & 0xffff_ffff).unwrap_or(0);
+        }
+        u64::from(!self.last)
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprint!("device_model: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprint!(": {error}");
+                cause = error.source();
+            }
+            eprintln!();
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool, Box<dyn Error>> {
+    let mut domids = env::args().skip(1);
+    let (Some(a), Some(b), None) = (domids.next(), domids.next(), domids.next()) else {
+        return Err("usage: device_model DOMID_A DOMID_B".into());
+    };
+    let (a, b): (GuestId, GuestId) = (a.parse()?, b.parse()?);
+
+    // What an unrestricted process can do, for comparison.
+    let before = attempts::unrestricted(a, b)?;
+
+    // A device model opens its handles while it may ...
+    let privcmd = PrivCmd::open()?;
+    let events = EventChannel::open()?;
+    let grants = GrantDevice::open()?;
+    let attacker = attempts::Handles::open()?;
+
+    // ... and gives up everything that is not about its guest.
+    restrict_all(a)?;
+    let privcmd = privcmd.restrict(a)?;
+    let events = events.restrict(a)?;
+    let _revoked = grants.restrict(a)?;
+    println!("restricted to {a}: every Xen handle of this process, for good\n");
+
+    serve(&privcmd, &events)?;
+
+    // The guest has taken the device model over. What can it reach?
+    let after = attacker.all(a, b);
+    Ok(attempts::print(a, b, &before, &after))
+}
+
+/// Does the device model's work, with restricted handles only.
+fn serve(
+    privcmd: &PrivCmd<Restricted>,
+    events: &EventChannel<Restricted>,
+) -> Result<(), Box<dyn Error>> {
+    let guest = privcmd.guest();
+    let status = guest.map(&[STATUS], Access::ReadWrite)?;
+
+    let server = guest.create_ioreq_server(false)?;
+    server.map_range(&IoRange::Ports(0x500..=0x503))?;
+    let requests = server.vcpu_requests(events, 1)?;
+    server.set_enabled(true)?;
+
+    let mut device = Complement::default();
+    let errors = status.get::<u64>(ERRORS)?;
+    let done = order(&status, 1024)?;
+    while status.get::<u64>(DONE)? == done {
+        requests.serve(events, Duration::from_secs(10), |r| device.answer(r))?;
+    }
+    let wrong = status.get::<u64>(ERRORS)? - errors;
+    let domid = status.get::<u64>(DOMID)?;
+    println!("answered {} I/O requests of {}", device.answered, guest.id());
+    println!("  the guest found {wrong} answers wrong");
+    println!("  the guest's memory says that it is domain {domid}\n");
+    if device.answered < 2000 || wrong != 0 || domid != u64::from(guest.id().get()) {
+        return Err("the device model could not do its work".into());
+    }
+    server.close()?;
+    Ok(())
+}
+
+/// Tells the guest to write and read its port so often; returns what `DONE` is
+/// until it has.
+fn order(status: &SharedMemory, iterations: u64) -> Result<u64, Box<dyn Error>> {
+    let done = status.get(DONE)?;
+    status.set(ITERATIONS, &iterations)?;
+    status.set(COMMAND, &PORT_IO)?;
+    Ok(done)
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The device model's operations on its guest (`HVMOP`'s successor `dm_op`,
+//! Xen's `public/hvm/dm_op.h`), all of them. Ioreq servers have a type of
+//! their own in `ioreq.rs`.
+
+use std::os::fd::AsFd;
+
+use xen_sys::{
+    dm_op::{self, Frame, Operation},
+    privcmd,
+};
+
+use crate::{
+    error::{Cause, Result},
+    guest::Guest,
+    ids::Gfn,
+    ioctl,
+};
+
+/// The driver's default for how many buffers an operation has (module
+/// parameter `dm_op_max_nr_bufs` of xen-privcmd).
+pub const DM_OP_MAX_BUFFERS: usize = 16;
+
+/// A PCI device of the guest, as Xen addresses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciAddress {
+    /// Segment; Xen routes only 0.
+    pub domain: u16,
+    /// Bus; Xen routes only 0.
+    pub bus: u8,
+    /// Device, 0 to 31.
+    pub device: u8,
+}
+
+/// What the guest's pages are for Xen (`HVMMEM_*` of `public/hvm/hvm_op.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum MemType {
+    /// Read and written without Xen.
+    RamRw = 0,
+    /// Read without Xen; writes are dropped.
+    RamRo = 1,
+    /// Each access is an I/O request.
+    MmioDm = 2,
+    /// Writes are I/O requests of the server that claimed the type.
+    IoreqServer = 4,
+}
+
+/// How an event reaches a vcpu (`HVMOP_TRAP_*`, an x86 event type).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Interrupt vector, 0 to 255.
+    pub vector: u8,
+    /// Event type: 0 external, 2 NMI, 3 hardware exception, 4 software
+    /// interrupt, 5 privileged software exception, 6 software exception.
+    pub kind: u8,
+    /// Length of the instruction for the software kinds, in bytes.
+    pub instruction_length: u8,
+    /// Error code, or `u32::MAX` for none.
+    pub error_code: u32,
+    /// Page fault address, or for others what the vector needs.
+    pub extra: u64,
+}
+
+/// Why a guest is shut down (`SHUTDOWN_*` of `public/sched.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ShutdownReason {
+    /// Ended normally.
+    Poweroff = 0,
+    /// To be started again.
+    Reboot = 1,
+    /// Saved to disk or migrated.
+    Suspend = 2,
+    /// Broken.
+    Crash = 3,
+}
+
+/// Caching of a range of guest memory (`XEN_DMOP_MEM_CACHEATTR_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum CacheAttr {
+    /// Uncached.
+    Uncached = 0,
+    /// Write-combining.
+    WriteCombining = 1,
+    /// Write-through.
+    WriteThrough = 4,
+    /// Write-protected.
+    WriteProtected = 5,
+    /// Write-back.
+    WriteBack = 6,
+    /// Uncached, but the guest's MTRRs may say otherwise.
+    UncachedMinus = 7,
+    /// Removes the pinning of this range.
+    Delete = u32::MAX,
+}
+
+/// # Errors
+///
+/// Each operation fails with [`Cause::NoSuchDomain`] when the guest is gone,
+/// [`Cause::Restricted`] when the handle is restricted to another,
+/// [`Cause::Revoked`], and otherwise with Xen's own error in
+/// [`Cause::Kernel`]. `EOPNOTSUPP` or `EINVAL` is Xen's answer to operations
+/// that this guest's kind does not have: interrupts of a PVH guest, for one.
+impl Guest {
+    /// Sets the level of an INTx line (0 to 3) of a PCI device.
+    pub fn set_pci_intx_level(&self, device: PciAddress, intx: u8, level: bool) -> Result<()> {
+        let op = dm_op::SetPciIntxLevel {
+            domain: device.domain,
+            bus: device.bus,
+            device: device.device,
+            intx,
+            level: level.into(),
+            ..Default::default()
+        };
+        self.dm_op("set_pci_intx_level", &op).map(drop)
+    }
+
+    /// Sets the level of an ISA interrupt (0 to 15).
+    pub fn set_isa_irq_level(&self, isa_irq: u8, level: bool) -> Result<()> {
+        let op = dm_op::SetIsaIrqLevel {
+            isa_irq,
+            level: level.into(),
+            ..Default::default()
+        };
+        self.dm_op("set_isa_irq_level", &op).map(drop)
+    }
+
+    /// Routes a PCI INTx link (0 to 3) to an ISA interrupt; 0 disables.
+    pub fn set_pci_link_route(&self, link: u8, isa_irq: u8) -> Result<()> {
+        let op = dm_op::SetPciLinkRoute {
+            link,
+            isa_irq,
+            ..Default::default()
+        };
+        self.dm_op("set_pci_link_route", &op).map(drop)
+    }
+
+    /// Sets the level of a global interrupt (Arm; Xen 4.15).
+    pub fn set_irq_level(&self, irq: u32, level: bool) -> Result<()> {
+        let op = dm_op::SetIrqLevel {
+            irq,
+            level: level.into(),
+            ..Default::default()
+        };
+        self.dm_op("set_irq_level", &op).map(drop)
+    }
+
+    /// Injects a message signalled interrupt: address and data as a device
+    /// would write them.
+    pub fn inject_msi(&self, address: u64, data: u32) -> Result<()> {
+        let op = dm_op::InjectMsi {
+            data,
+            addr: address,
+            ..Default::default()
+        };
+        self.dm_op("inject_msi", &op).map(drop)
+    }
+
+    /// Injects an event into a vcpu.
+    pub fn inject_event(&self, vcpu: u32, event: Event) -> Result<()> {
+        let op = dm_op::InjectEvent {
+            vcpuid: vcpu,
+            vector: event.vector,
+            type_: event.kind,
+            insn_len: event.instruction_length,
+            error_code: event.error_code,
+            cr2: event.extra,
+            ..Default::default()
+        };
+        self.dm_op("inject_event", &op).map(drop)
+    }
+
+    /// Tracks writes to `pages` pages from `first` on, and fills `bitmap` with
+    /// one bit for each page that was written to since the last call (bit 0 of
+    /// byte 0 first). No pages: stops tracking.
+    ///
+    /// [`Cause::Invalid`] when `bitmap` has fewer than `pages` bits.
+    pub fn track_dirty_vram(&self, first: Gfn, pages: u32, bitmap: &mut [u8]) -> Result<()> {
+        const NAME: &str = "track_dirty_vram";
+        let needed = pages.div_ceil(8) as usize;
+        let Some(bitmap) = bitmap.get_mut(..needed) else {
+            let what = format!("{pages} pages, but a bitmap of {} bytes", bitmap.len());
+            let remedy = "give one bit for each page";
+            return Err(self.wrong(NAME, Cause::Invalid { what, remedy }));
+        };
+        let op = dm_op::TrackDirtyVram {
+            nr: pages,
+            first_pfn: first.get(),
+            ..Default::default()
+        };
+        self.dm_op_with(NAME, &op, bitmap).map(drop)
+    }
+
+    /// Tells Xen that pages were written by the device model, for live
+    /// migration: `(first page, count)` each. 256 extents a call.
+    ///
+    /// [`Cause::TooMany`] past that.
+    pub fn modified_memory(&self, extents: &[(Gfn, u32)]) -> Result<()> {
+        const NAME: &str = "modified_memory";
+        const LIMIT: usize = 256;
+        let mut raw = [dm_op::ModifiedMemoryExtent::default(); LIMIT];
+        if extents.len() > LIMIT {
+            let cause = Cause::TooMany {
+                what: "extents",
+                count: extents.len(),
+                limit: LIMIT,
+                hint: "",
+            };
+            return Err(self.wrong(NAME, cause));
+        }
+        for (raw, (first, count)) in raw.iter_mut().zip(extents) {
+            raw.nr = *count;
+            raw.first_pfn = first.get();
+        }
+        let op = dm_op::ModifiedMemory {
+            #[allow(clippy::cast_possible_truncation, reason = "at most LIMIT")]
+            nr_extents: extents.len() as u32,
+            ..Default::default()
+        };
+        let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut raw[..extents.len()]);
+        self.dm_op_with(NAME, &op, bytes).map(drop)
+    }
+
+    /// Changes what `pages` pages from `first` on are.
+    pub fn set_mem_type(&self, first: Gfn, pages: u32, mem_type: MemType) -> Result<()> {
+        let op = dm_op::SetMemType {
+            mem_type: mem_type as u16,
+            nr: pages,
+            first_pfn: first.get(),
+            ..Default::default()
+        };
+        self.dm_op("set_mem_type", &op).map(drop)
+    }
+
+    /// Moves `pages` pages of the guest from `from` to `to` (at most 65535).
+    pub fn relocate_memory(&self, from: Gfn, to: Gfn, pages: u16) -> Result<()> {
+        let op = dm_op::RelocateMemory {
+            size: u32::from(pages),
+            src_gfn: from.get(),
+            dst_gfn: to.get(),
+            ..Default::default()
+        };
+        self.dm_op("relocate_memory", &op).map(drop)
+    }
+
+    /// Pins the caching of guest physical addresses `start` to `end`,
+    /// inclusive.
+    pub fn pin_memory_cacheattr(&self, start: u64, end: u64, attr: CacheAttr) -> Result<()> {
+        let op = dm_op::PinMemoryCacheattr {
+            start,
+            end,
+            type_: attr as u32,
+            ..Default::default()
+        };
+        self.dm_op("pin_memory_cacheattr", &op).map(drop)
+    }
+
+    /// Shuts the guest down, as if it had asked for it.
+    pub fn remote_shutdown(&self, reason: ShutdownReason) -> Result<()> {
+        let op = dm_op::RemoteShutdown {
+            reason: reason as u32,
+            ..Default::default()
+        };
+        self.dm_op("remote_shutdown", &op).map(drop)
+    }
+
+    /// How many vcpus the guest can have (Xen 4.15).
+    pub fn nr_vcpus(&self) -> Result<u32> {
+        let op = dm_op::NrVcpus::default();
+        Ok(self.dm_op("nr_vcpus", &op)?.vcpus)
+    }
+
+    /// Hands buffers to Xen as they are: the first holds the operation. For
+    /// operations that this crate does not know yet, and for fuzzers.
+    ///
+    /// Xen writes into the buffers, never behind them.
+    ///
+    /// [`Cause::TooMany`] for more than [`DM_OP_MAX_BUFFERS`] buffers, or more
+    /// or larger ones than the driver's module parameters allow.
+    pub fn dm_op_raw(&self, buffers: &mut [&mut [u8]]) -> Result<()> {
+        const NAME: &str = "dm_op";
+        let mut list = [privcmd::DmOpBuf::default(); DM_OP_MAX_BUFFERS];
+        if buffers.len() > list.len() {
+            let cause = Cause::TooMany {
+                what: "buffers",
+                count: buffers.len(),
+                limit: DM_OP_MAX_BUFFERS,
+                hint: "",
+            };
+            return Err(self.wrong(NAME, cause));
+        }
+        for (entry, buffer) in list.iter_mut().zip(buffers.iter_mut()) {
+            entry.uptr = buffer.as_mut_ptr().expose_provenance() as u64;
+            entry.size = buffer.len() as u64;
+        }
+        // SAFETY: the entries are `buffers`, borrowed mutably for the call.
+        unsafe { self.submit(NAME, &mut list[..buffers.len()]) }
+    }
+
+    /// Issues an operation and returns it with what Xen filled in.
+    pub(crate) fn dm_op<T: Operation>(&self, name: &'static str, op: &T) -> Result<T> {
+        self.dm_op_with(name, op, &mut [])
+    }
+
+    /// The same with a second buffer, where the operation has one.
+    fn dm_op_with<T: Operation>(
+        &self,
+        name: &'static str,
+        op: &T,
+        buffer: &mut [u8],
+    ) -> Result<T> {
+        let mut frame = Frame::new(op);
+        let bytes = frame.as_mut_bytes();
+        let mut list = [
+            privcmd::DmOpBuf {
+                uptr: bytes.as_mut_ptr().expose_provenance() as u64,
+                size: bytes.len() as u64,
+            },
+            privcmd::DmOpBuf {
+                uptr: buffer.as_mut_ptr().expose_provenance() as u64,
+                size: buffer.len() as u64,
+            },
+        ];
+        let used = if buffer.is_empty() { 1 } else { 2 };
+        // SAFETY: the entries are `frame` and `buffer`, both borrowed mutably.
+        unsafe { self.submit(name, &mut list[..used]) }?;
+        Ok(frame.body())
+    }
+
+    /// # Safety
+    /// Each entry is memory that only the caller can reach during the call.
+    unsafe fn submit(&self, name: &'static str, list: &mut [privcmd::DmOpBuf]) -> Result<()> {
+        let mut request = privcmd::DmOp {
+            dom: self.id.get(),
+            #[allow(clippy::cast_possible_truncation, reason = "at most DM_OP_MAX_BUFFERS")]
+            num: list.len() as u16,
+            ubufs: list.as_mut_ptr().expose_provenance() as u64,
+            ..privcmd::DmOp::default()
+        };
+        // SAFETY: `list` has `num` entries, each good for the length it names
+        // by this function's contract; Xen writes nowhere else.
+        unsafe { ioctl::raw(self.handle.as_fd(), privcmd::DM_OP, &mut request) }
+            .map(drop)
+            .map_err(|errno| match errno {
+                nix::errno::Errno::E2BIG => {
+                    let cause = Cause::TooMany {
+                        what: "bytes or buffers",
+                        count: list.iter().map(|b| usize::try_from(b.size).unwrap_or(0)).sum(),
+                        limit: 4096,
+                        hint: ", or raise `dm_op_buf_max_size` and `dm_op_max_nr_bufs` of \
+                               xen-privcmd",
+                    };
+                    self.wrong(name, cause)
+                }
+                other => self.failed(name, other),
+            })
+    }
+}

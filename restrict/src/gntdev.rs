@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `/dev/xen/gntdev`: mapping and copying pages that other domains granted.
+//!
+//! Linux has no restrict request for it, so restriction is revocation.
+
+use std::{
+    marker::PhantomData,
+    ops::Deref,
+    os::fd::AsFd,
+    sync::Arc,
+};
+
+use xen_sys::gntdev::{self, GrantCopyFlags, GrantCopyPtr};
+
+use crate::{
+    device::Device,
+    error::{Cause, Error, Result},
+    grant::{GrantError, UnmapNotify},
+    handle::{Handle, Ticket},
+    ids::{GrantRef, GuestId},
+    ioctl,
+    leftover::Held,
+    memory::{AccessError, SharedMemory},
+    mmap::{Access, Mmap, PAGE_SIZE},
+    state::{Revoked, State, Unrestricted},
+};
+
+/// A gntdev handle.
+///
+/// ```no_run
+/// use xen_restrict::{Access, GrantDevice, GrantRef, GuestId};
+/// let guest = GuestId::new(7)?;
+/// let grants = GrantDevice::open()?;
+/// let ring = grants.map(guest, &[GrantRef::new(8)], Access::ReadWrite)?;
+/// // Linux cannot restrict this device, so what is mapped is all there is.
+/// let _revoked = grants.restrict(guest)?;
+/// println!("{:#x}", ring.get::<u64>(0)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A revoked handle maps nothing:
+///
+/// ```compile_fail,E0599
+/// # use xen_restrict::{Access, GrantDevice, GrantRef, GuestId, Revoked};
+/// fn escape(grants: &GrantDevice<Revoked>, victim: GuestId) {
+///     grants.map(victim, &[GrantRef::new(8)], Access::Read);
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct GrantDevice<S: State> {
+    handle: Arc<Handle>,
+    state: S,
+}
+
+impl GrantDevice<Unrestricted> {
+    /// Opens `/dev/xen/gntdev`.
+    ///
+    /// # Errors
+    /// As [`EventChannel::open`](crate::EventChannel::open).
+    pub fn open() -> Result<Self> {
+        Ok(Self {
+            handle: Handle::open(Device::GrantDevice)?,
+            state: Unrestricted(()),
+        })
+    }
+
+    /// Revokes the handle: its number is /dev/null from then on. What is
+    /// mapped from `guest` stays mapped.
+    ///
+    /// # Errors
+    /// [`Cause::Leftovers`] when grants of other domains are still mapped; the
+    /// handle is revoked in this case too.
+    pub fn restrict(self, guest: GuestId) -> Result<GrantDevice<Revoked>> {
+        self.handle.restrict(guest)?;
+        Ok(GrantDevice {
+            handle: self.handle,
+            state: Revoked(()),
+        })
+    }
+
+    /// Maps pages that `guest` granted, in the order given.
+    ///
+    /// # Errors
+    /// [`Cause::Invalid`] for no references; [`Cause::Kernel`] with `EINVAL`
+    /// when the driver's limit is passed (module parameter `limit` of
+    /// xen-gntdev, 65536 a call) or when Xen refuses one of the grants: all
+    /// are mapped, or none.
+    pub fn map(&self, guest: GuestId, grants: &[GrantRef], access: Access) -> Result<MappedGrants> {
+        const OPERATION: &str = "map grants";
+        let failed = |errno| self.handle.failed(OPERATION, errno).for_guest(guest);
+        let wrong = |cause| Error::new(OPERATION, Device::GrantDevice, cause).for_guest(guest);
+        if grants.is_empty() {
+            return Err(wrong(Cause::Invalid {
+                what: "no grant references to map".into(),
+                remedy: "name at least one",
+            }));
+        }
+        let entries: Vec<_> = grants
+            .iter()
+            .map(|grant| gntdev::MapGrantRefEntry {
+                domid: u32::from(guest.get()),
+                reference: grant.get(),
+            })
+            .collect();
+        let mut request = vec![0; gntdev::MapGrantRef::size_with(entries.len())];
+        if gntdev::MapGrantRef::encode(&mut request, &entries).is_none() {
+            return Err(wrong(Cause::TooMany {
+                what: "grant references",
+                count: grants.len(),
+                limit: u32::MAX as usize,
+                hint: "",
+            }));
+        }
+        let ((memory, reserved), ticket) = self.handle.record(Some(guest), || {
+            let argument = request.as_mut_ptr().cast::<gntdev::MapGrantRef>();
+            // SAFETY: `request` holds the head and all the references that its
+            // `count` names; the driver writes `index` in the head.
+            unsafe { ioctl::raw(self.handle.as_fd(), gntdev::MAP_GRANT_REF, argument) }
+                .map_err(failed)?;
+            let index = gntdev::MapGrantRef::decode(&request).map_or(0, |(head, _)| head.index);
+            let reserved = Reserved {
+                handle: Arc::clone(&self.handle),
+                index,
+                count: grants.len(),
+            };
+            let map = Mmap::of(self.handle.as_fd(), grants.len(), access, index).map_err(failed)?;
+            Ok(((SharedMemory::whole(map), reserved), Held::Grants(grants.len())))
+        })?;
+        Ok(MappedGrants {
+            memory,
+            reserved,
+            _ticket: ticket,
+        })
+    }
+
+    /// Copies between granted pages and local memory, in one system call.
+    ///
+    /// Each segment has a [`status`](CopySegment::status) of its own
+    /// afterwards: one that Xen refuses does not stop the others.
+    ///
+    /// # Errors
+    /// The kernel's own; then no status is meaningful, and some segments may
+    /// have been copied.
+    pub fn copy(&self, segments: &mut [CopySegment<'_>]) -> Result<()> {
+        const OPERATION: &str = "copy grants";
+        let count = u32::try_from(segments.len()).map_err(|_| {
+            let cause = Cause::TooMany {
+                what: "segments",
+                count: segments.len(),
+                limit: u32::MAX as usize,
+                hint: "",
+            };
+            Error::new(OPERATION, Device::GrantDevice, cause)
+        })?;
+        let mut request = gntdev::GrantCopy {
+            count,
+            segments: segments.as_mut_ptr().expose_provenance() as u64,
+            ..gntdev::GrantCopy::default()
+        };
+        // SAFETY: `segments` points to `count` live segments; each was made
+        // from a slice that it borrows, mutably where it is the destination.
+        unsafe { ioctl::raw(self.handle.as_fd(), gntdev::GRANT_COPY, &mut request) }
+            .map(drop)
+            .map_err(|e| self.handle.failed(OPERATION, e))
+    }
+}
+
+/// An index of the driver's, given back when dropped.
+#[derive(Debug)]
+struct Reserved {
+    handle: Arc<Handle>,
+    index: u64,
+    count: usize,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut unmap = gntdev::UnmapGrantRef {
+            index: self.index,
+            // The count came from a request whose count is a u32.
+            count: u32::try_from(self.count).unwrap_or(u32::MAX),
+            ..gntdev::UnmapGrantRef::default()
+        };
+        // On a revoked handle the driver cleans up with the last mapping.
+        let _ = ioctl::plain(self.handle.as_fd(), gntdev::UNMAP_GRANT_REF, &mut unmap);
+    }
+}
+
+/// Granted pages, mapped. Dropping unmaps them and gives the grants back.
+#[derive(Debug)]
+pub struct MappedGrants {
+    // The order matters: pages, index, ledger.
+    memory: SharedMemory,
+    reserved: Reserved,
+    _ticket: Ticket,
+}
+
+impl MappedGrants {
+    /// Tells the other side when the pages are unmapped, however that happens:
+    /// also when this process dies.
+    ///
+    /// # Errors
+    /// [`Cause::Access`] for a byte outside the pages or in a read-only
+    /// mapping, [`Cause::Revoked`], and the kernel's own.
+    pub fn notify_on_unmap(&self, notify: UnmapNotify<'_>) -> Result<()> {
+        let handle = &self.reserved.handle;
+        let argument = notify.request(self.reserved.index, &self.memory);
+        let mut argument = argument.map_err(|e| {
+            Error::new("set the unmap notification", handle.device(), e.into())
+        })?;
+        ioctl::plain(handle.as_fd(), gntdev::SET_UNMAP_NOTIFY, &mut argument)
+            .map(drop)
+            .map_err(|e| handle.failed("set the unmap notification", e))
+    }
+}
+
+impl Deref for MappedGrants {
+    type Target = SharedMemory;
+    fn deref(&self) -> &SharedMemory {
+        &self.memory
+    }
+}
+
+/// One copy between a granted page and local memory, or between two granted
+/// pages: at most a page, and not across a granted page's end.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct CopySegment<'a> {
+    raw: gntdev::GrantCopySegment,
+    local: PhantomData<&'a mut [u8]>,
+}
+
+/// A place in a page that a guest granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantedByte {
+    /// The guest.
+    pub guest: GuestId,
+    /// Its grant of the page.
+    pub grant: GrantRef,
+    /// Offset in the page, 0 to 4095.
+    pub offset: u16,
+}
+
+impl<'a> CopySegment<'a> {
+    /// Copies granted memory into local memory.
+    ///
+    /// # Errors
+    /// [`AccessError::OutOfRange`] where the granted page ends before `into`.
+    pub fn read(from: GrantedByte, into: &'a mut [u8]) -> Result<Self, AccessError> {
+        let local = GrantCopyPtr::local(into.as_mut_ptr().expose_provenance() as u64);
+        let flags = GrantCopyFlags::SOURCE_GREF;
+        Self::new(from.pointer(into.len())?, local, into.len(), flags)
+    }
+
+    /// Copies local memory into granted memory.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn write(to: GrantedByte, from: &'a [u8]) -> Result<Self, AccessError> {
+        let local = GrantCopyPtr::local(from.as_ptr().expose_provenance() as u64);
+        let flags = GrantCopyFlags::DEST_GREF;
+        Self::new(local, to.pointer(from.len())?, from.len(), flags)
+    }
+
+    /// Copies `length` bytes from one granted page to another.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for either page.
+    pub fn between(
+        from: GrantedByte,
+        to: GrantedByte,
+        length: usize,
+    ) -> Result<CopySegment<'static>, AccessError> {
+        let flags = GrantCopyFlags::SOURCE_GREF | GrantCopyFlags::DEST_GREF;
+        CopySegment::new(from.pointer(length)?, to.pointer(length)?, length, flags)
+    }
+
+    fn new(
+        source: GrantCopyPtr,
+        dest: GrantCopyPtr,
+        length: usize,
+        flags: GrantCopyFlags,
+    ) -> Result<Self, AccessError> {
+        let len = u16::try_from(length).map_err(|_| outside(0, length))?;
+        Ok(Self {
+            raw: gntdev::GrantCopySegment {
+                source,
+                dest,
+                len,
+                flags: flags.bits(),
+                ..gntdev::GrantCopySegment::default()
+            },
+            local: PhantomData,
+        })
+    }
+
+    /// What Xen said of this segment in the last copy.
+    ///
+    /// # Errors
+    /// [`GrantError`], Xen's own reason.
+    pub fn status(&self) -> Result<(), GrantError> {
+        GrantError::check(self.raw.status)
+    }
+}
+
+impl GrantedByte {
+    fn pointer(self, length: usize) -> Result<GrantCopyPtr, AccessError> {
+        let offset = usize::from(self.offset);
+        if offset.saturating_add(length) > PAGE_SIZE {
+            return Err(outside(offset, length));
+        }
+        Ok(GrantCopyPtr::foreign(self.grant.get(), self.offset, self.guest.get()))
+    }
+}
+
+fn outside(offset: usize, length: usize) -> AccessError {
+    AccessError::OutOfRange {
+        offset,
+        length,
+        size: PAGE_SIZE,
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What both grant devices share: Xen's status codes, and the notification of
+//! the other side when pages go away.
+
+use xen_sys::gntdev::{self, UnmapNotifyAction};
+
+use crate::{
+    evtchn::BoundPort,
+    memory::{AccessError, SharedMemory},
+    mmap::Access,
+};
+
+/// Xen's reason for refusing a grant operation (`GNTST_*` of Xen's
+/// `public/grant_table.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} (grant status {status})", what = self.what())]
+pub struct GrantError {
+    /// The status: negative.
+    pub status: i16,
+}
+
+impl GrantError {
+    pub(crate) fn check(status: i16) -> Result<(), Self> {
+        if status == 0 { Ok(()) } else { Err(Self { status }) }
+    }
+
+    fn what(self) -> &'static str {
+        match self.status {
+            -2 => "Xen has no such domain, or it may not be named",
+            -3 => "the guest has no such grant, or not for us",
+            -7 => "Xen is out of mappings",
+            -8 => "permission denied: the grant is read-only, or for somebody else",
+            -9 => "the granted page is not there any more",
+            -10 => "the range leaves the granted page",
+            -12 => "the page is being paged in: try again",
+            -13 => "Xen's grant table is full",
+            _ => "Xen refused the grant",
+        }
+    }
+}
+
+/// What happens when shared pages are unmapped, also by the death of the
+/// process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnmapNotify<'p> {
+    /// Byte of the mapping that becomes 0.
+    pub clear_byte: Option<usize>,
+    /// Port that sends an event. It is used even if it is unbound by then.
+    pub send_event: Option<&'p BoundPort>,
+}
+
+impl UnmapNotify<'_> {
+    pub(crate) fn request(
+        self,
+        index: u64,
+        memory: &SharedMemory,
+    ) -> Result<gntdev::UnmapNotify, AccessError> {
+        let mut action = UnmapNotifyAction::empty();
+        if let Some(offset) = self.clear_byte {
+            if memory.access() == Access::Read {
+                return Err(AccessError::ReadOnly);
+            }
+            if offset >= memory.len() {
+                return Err(AccessError::OutOfRange {
+                    offset,
+                    length: 1,
+                    size: memory.len(),
+                });
+            }
+            action |= UnmapNotifyAction::CLEAR_BYTE;
+        }
+        if self.send_event.is_some() {
+            action |= UnmapNotifyAction::SEND_EVENT;
+        }
+        Ok(gntdev::UnmapNotify {
+            index: index + self.clear_byte.unwrap_or(0) as u64,
+            action: action.bits(),
+            event_channel_port: self.send_event.map_or(0, |port| port.port().get()),
+        })
+    }
+}

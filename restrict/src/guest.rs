@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One guest, seen through a privcmd handle: its memory and its resources.
+//! `dm_op.rs` has the device model's operations, `ioreq.rs` its servers.
+
+use std::{ops::Deref, sync::Arc};
+
+use nix::errno::Errno;
+use std::os::fd::AsFd;
+use xen_sys::{memory, privcmd};
+
+use crate::{
+    error::{Cause, Error, Result},
+    handle::{Handle, Ticket},
+    ids::{Gfn, GuestId, IoreqServerId},
+    ioctl,
+    leftover::Held,
+    memory::SharedMemory,
+    mmap::{Access, Mmap},
+};
+
+/// The operations of a privcmd handle on one guest.
+///
+/// No operation takes a domid. On an unrestricted handle the guest is chosen by
+/// [`PrivCmd::guest`](crate::PrivCmd::guest); on a restricted one there is no
+/// choice.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) id: GuestId,
+}
+
+impl Guest {
+    pub(crate) fn new(handle: Arc<Handle>, id: GuestId) -> Self {
+        Self { handle, id }
+    }
+
+    /// Its domid.
+    #[must_use]
+    pub fn id(&self) -> GuestId {
+        self.id
+    }
+
+    pub(crate) fn failed(&self, operation: &'static str, errno: Errno) -> Error {
+        self.handle.failed(operation, errno).for_guest(self.id)
+    }
+
+    pub(crate) fn wrong(&self, operation: &'static str, cause: Cause) -> Error {
+        Error::new(operation, self.handle.device(), cause).for_guest(self.id)
+    }
+
+    /// Maps pages of the guest's memory, in the order given
+    /// (`IOCTL_PRIVCMD_MMAPBATCH_V2`).
+    ///
+    /// The mapping is there even if some pages, or all, are not:
+    /// [`SharedMemory::missing`] lists them. It does not survive into a forked
+    /// child.
+    ///
+    /// # Errors
+    /// [`Cause::Invalid`] for no pages, [`Cause::TooMany`] for more than
+    /// `i32::MAX`, [`Cause::Restricted`], [`Cause::NoSuchDomain`], and the
+    /// kernel's own. No mapping is left behind.
+    pub fn map(&self, gfns: &[Gfn], access: Access) -> Result<GuestMemory> {
+        const OPERATION: &str = "map guest memory";
+        if gfns.is_empty() {
+            let what = "no guest frames to map".into();
+            let remedy = "name at least one";
+            return Err(self.wrong(OPERATION, Cause::Invalid { what, remedy }));
+        }
+        let num = i32::try_from(gfns.len()).map_err(|_| {
+            let cause = Cause::TooMany {
+                what: "guest frames",
+                count: gfns.len(),
+                limit: i32::MAX as usize,
+                hint: "",
+            };
+            self.wrong(OPERATION, cause)
+        })?;
+        let ((map, errors), ticket) = self.handle.record(Some(self.id), || {
+            let map = Mmap::of(self.handle.as_fd(), gfns.len(), access, 0)
+                .map_err(|e| self.failed(OPERATION, e))?;
+            let mut errors = vec![0; gfns.len()];
+            self.map_batch(num.cast_unsigned(), map.address(), gfns, &mut errors)
+                .map_err(|e| self.failed(OPERATION, e))?;
+            // Xen tells of a domain that is gone page by page.
+            if errors.iter().all(|e| *e == -libc::ESRCH) {
+                return Err(self.failed(OPERATION, Errno::ESRCH));
+            }
+            if errors.iter().all(|e| *e == 0) {
+                errors.clear();
+            }
+            Ok(((map, errors), Held::Memory(gfns.len())))
+        })?;
+        Ok(GuestMemory {
+            memory: SharedMemory::with_errors(map, errors.into()),
+            _ticket: ticket,
+        })
+    }
+
+    /// Maps at `address`; leaves an error for each page that is not there.
+    fn map_batch(
+        &self,
+        num: u32,
+        address: u64,
+        gfns: &[Gfn],
+        errors: &mut [i32],
+    ) -> Result<(), Errno> {
+        debug_assert!(gfns.len() == num as usize && errors.len() == num as usize);
+        let mut batch = privcmd::MmapBatchV2 {
+            num,
+            dom: self.id.get(),
+            addr: address,
+            arr: gfns.as_ptr().addr() as u64,
+            err: errors.as_mut_ptr().addr() as u64,
+            ..privcmd::MmapBatchV2::default()
+        };
+        errors.as_mut_ptr().expose_provenance();
+        gfns.as_ptr().expose_provenance();
+        // SAFETY: `arr` and `err` are live slices of `num` elements, which the
+        // driver reads and writes; `addr` is a fresh VMA of `num` pages.
+        match unsafe { ioctl::raw(self.handle.as_fd(), privcmd::MMAPBATCH_V2, &mut batch) } {
+            // Some page is paged out; `errors` says which.
+            Err(Errno::ENOENT) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// How many frames a resource has (Linux 5.12; Xen 4.15).
+    ///
+    /// # Errors
+    /// [`Cause::Restricted`], [`Cause::NoSuchDomain`], and the kernel's own.
+    pub fn resource_frames(&self, resource: Resource) -> Result<u64> {
+        let mut request = self.resource_request(resource);
+        // SAFETY: address and count are 0: the driver asks Xen for the size
+        // and writes `num`.
+        unsafe { ioctl::raw(self.handle.as_fd(), privcmd::MMAP_RESOURCE, &mut request) }
+            .map_err(|e| self.failed("size a resource", e))?;
+        Ok(request.num)
+    }
+
+    /// Maps `frames` frames of a resource from `first` on, readable and
+    /// writable (`IOCTL_PRIVCMD_MMAP_RESOURCE`, Linux 4.18).
+    ///
+    /// # Errors
+    /// [`Cause::Restricted`], [`Cause::NoSuchDomain`], [`Cause::Kernel`] with
+    /// `EINVAL` for frames that the resource does not have. No mapping is left
+    /// behind.
+    pub fn map_resource(
+        &self,
+        resource: Resource,
+        first: u32,
+        frames: u32,
+    ) -> Result<ResourceMapping> {
+        const OPERATION: &str = "map a resource";
+        let (map, ticket) = self.handle.record(Some(self.id), || {
+            let map = Mmap::of(self.handle.as_fd(), frames as usize, Access::ReadWrite, 0)
+                .map_err(|e| self.failed(OPERATION, e))?;
+            let mut request = privcmd::MmapResource {
+                idx: first,
+                num: u64::from(frames),
+                addr: map.address(),
+                ..self.resource_request(resource)
+            };
+            // SAFETY: `addr` is a fresh VMA of exactly `num` pages: the driver
+            // does not compare the two.
+            unsafe { ioctl::raw(self.handle.as_fd(), privcmd::MMAP_RESOURCE, &mut request) }
+                .map_err(|e| self.failed(OPERATION, e))?;
+            Ok((map, Held::Resource(frames as usize)))
+        })?;
+        Ok(ResourceMapping {
+            memory: SharedMemory::whole(map),
+            _ticket: ticket,
+        })
+    }
+
+    fn resource_request(&self, resource: Resource) -> privcmd::MmapResource {
+        let (type_, id) = match resource {
+            Resource::IoreqServer(server) => {
+                (memory::RESOURCE_IOREQ_SERVER, u32::from(server.get()))
+            }
+            Resource::GrantTable => (memory::RESOURCE_GRANT_TABLE, memory::GRANT_TABLE_ID_SHARED),
+            Resource::VmTrace { vcpu } => (memory::RESOURCE_VMTRACE_BUF, vcpu),
+        };
+        privcmd::MmapResource {
+            dom: self.id.get(),
+            type_,
+            id,
+            ..privcmd::MmapResource::default()
+        }
+    }
+}
+
+/// What can be mapped of a guest besides its memory
+/// (`XENMEM_acquire_resource`, Xen's `public/memory.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// An ioreq server's pages: frame 0 buffered, frames from 1 on per vcpu.
+    IoreqServer(IoreqServerId),
+    /// The guest's grant table.
+    GrantTable,
+    /// The trace buffer of one vcpu (Xen 4.15, Intel).
+    VmTrace {
+        /// The vcpu.
+        vcpu: u32,
+    },
+}
+
+/// A guest's memory, mapped. Dropping unmaps.
+#[derive(Debug)]
+pub struct GuestMemory {
+    memory: SharedMemory,
+    _ticket: Ticket,
+}
+
+impl Deref for GuestMemory {
+    type Target = SharedMemory;
+    fn deref(&self) -> &SharedMemory {
+        &self.memory
+    }
+}
+
+/// A guest's resource, mapped. Dropping unmaps.
+#[derive(Debug)]
+pub struct ResourceMapping {
+    memory: SharedMemory,
+    _ticket: Ticket,
+}
+
+impl Deref for ResourceMapping {
+    type Target = SharedMemory;
+    fn deref(&self) -> &SharedMemory {
+        &self.memory
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every handle of this process, and the latch.
+//!
+//! Opening, closing and `restrict_all` exclude each other: a handle is in the
+//! list before anybody can use it, and until its number is closed.
+
+use std::{
+    fs::File,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use crate::{
+    device::Device,
+    error::{Cause, Error, Result},
+    handle::{Handle, HandleState},
+    ids::GuestId,
+};
+
+#[derive(Debug, Default)]
+struct Registry {
+    latch: Option<GuestId>,
+    handles: Vec<Arc<HandleState>>,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
+    latch: None,
+    handles: Vec::new(),
+});
+
+/// /dev/null, opened with the first handle: revoking must not fail for want of
+/// a descriptor or of a /dev.
+static GRAVE: OnceLock<File> = OnceLock::new();
+
+fn registry() -> MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a handle and lists it, unless the process is restricted.
+pub(crate) fn admit(
+    device: Device,
+    restricted: Option<GuestId>,
+    fd: impl FnOnce() -> Result<OwnedFd>,
+) -> Result<Arc<Handle>> {
+    let failed = |cause| Error::new("open", device, cause);
+    let mut registry = registry();
+    if let Some(to) = registry.latch
+        && restricted != Some(to)
+    {
+        return Err(failed(Cause::Latched { to }));
+    }
+    if GRAVE.get().is_none() {
+        let null = File::options().read(true).write(true).open("/dev/null");
+        let null = null.map_err(|e| failed(Cause::Kernel(e)))?;
+        GRAVE.get_or_init(|| null);
+    }
+    let handle = Handle::wrap(device, fd()?, restricted);
+    registry.handles.push(Arc::clone(handle.state()));
+    Ok(handle)
+}
+
+/// Forgets a handle and closes it.
+pub(crate) fn dismiss(state: &Arc<HandleState>, close: impl FnOnce()) {
+    let mut registry = registry();
+    registry.handles.retain(|other| !other.is(state));
+    close();
+}
+
+/// Replaces an open number by /dev/null, in one step for other threads.
+pub(crate) fn bury(number: RawFd) {
+    let Some(null) = GRAVE.get() else {
+        std::process::abort() // A handle without `admit`: cannot be.
+    };
+    loop {
+        // SAFETY: both numbers are open and ours; `number` stays open.
+        match unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) } {
+            -1 if matches!(
+                std::io::Error::last_os_error().raw_os_error(),
+                Some(libc::EINTR | libc::EBUSY)
+            ) => {}
+            // Only a filter on dup3 can do this. The promise is that no usable
+            // unrestricted descriptor is left, and there is one.
+            -1 => std::process::abort(),
+            _ => return,
+        }
+    }
+}
+
+/// Restricts every handle that this crate opened in this process to one guest,
+/// and opens no more.
+///
+/// privcmd and evtchn handles are restricted and verified; gntdev and gntalloc
+/// handles are revoked: Linux cannot restrict them. Handles that are restricted
+/// to `guest` already are verified again. Afterwards `restrict` on a handle is
+/// the way to the type that says so.
+///
+/// Other threads may open, use and drop handles meanwhile: each open happens
+/// before and is covered, or after and fails with [`Cause::Latched`].
+///
+/// Descriptors that the caller duplicated out of a handle share a restriction,
+/// but not a revocation: they are the caller's to close.
+///
+/// # Errors
+/// The first error, after every handle that is not restricted to `guest` was
+/// revoked. The latch holds in any case, except where the process was
+/// restricted to another guest before: then nothing changes.
+pub fn restrict_all(guest: GuestId) -> Result<()> {
+    let mut registry = registry();
+    match registry.latch {
+        Some(to) if to != guest => {
+            let cause = Cause::RestrictedElsewhere { to: Some(to) };
+            return Err(Error::new("restrict_all", Device::PrivCmd, cause).for_guest(guest));
+        }
+        _ => registry.latch = Some(guest),
+    }
+    let mut first = Ok(());
+    for handle in registry.handles.iter().filter(|h| !h.is_revoked()) {
+        if let Err(error) = handle.restrict(guest) {
+            handle.revoke();
+            first = first.and(Err(error));
+        }
+    }
+    if first.is_err() {
+        let open = registry.handles.iter().filter(|h| h.restricted() != Some(guest));
+        open.for_each(|handle| handle.revoke());
+    }
+    first
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A device model's work, done with restricted handles.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use xen_restrict::{
+    Cause, EventChannel, IoKind, IoRange, IoRequest, IoreqServer, PrivCmd, Restricted,
+    VcpuRequests,
+};
+
+use crate::support::{Field, Order, a, eventually, guest_a};
+
+const PORTS: IoRange = IoRange::Ports(0x500..=0x503);
+const MMIO: u64 = 0xf000_0000;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn server(range: &IoRange) -> (EventChannel<Restricted>, IoreqServer, VcpuRequests) {
+    let events = EventChannel::open().unwrap().restrict(a()).unwrap();
+    let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
+    let server = privcmd.guest().create_ioreq_server(false).unwrap();
+    server.map_range(range).unwrap();
+    let requests = server.vcpu_requests(&events, 1).unwrap();
+    server.set_enabled(true).unwrap();
+    (events, server, requests)
+}
+
+/// A device that reads back the complement of what was written last.
+fn complement(last: &mut u32) -> impl FnMut(&IoRequest) -> u64 {
+    |request| {
+        if !request.read {
+            *last = u32::try_from(request.data & 0xffff_ffff).unwrap();
+        }
+        u64::from(!*last)
+    }
+}
+
+#[test]
+fn port_requests_are_answered() {
+    let (_lock, guest) = guest_a();
+    let (events, server, requests) = server(&PORTS);
+    let running = guest.order(Order::Ports, 500);
+    let (mut last, mut answered) = (0, 0);
+    eventually("500 writes and 500 reads", || {
+        answered += requests.serve(&events, SECOND, complement(&mut last)).unwrap();
+        running.is_done()
+    });
+    assert_eq!((answered, running.errors()), (1000, 0));
+    drop(running);
+    server.close().unwrap();
+}
+
+#[test]
+fn sizes_and_addresses_arrive_as_the_guest_used_them() {
+    let (_lock, guest) = guest_a();
+    let (events, _server, requests) = server(&PORTS);
+    let running = guest.order(Order::PortSizes, 3);
+    let mut seen = BTreeMap::new();
+    eventually("accesses of three sizes", || {
+        requests
+            .serve(&events, SECOND, |request| {
+                assert_eq!(request.kind, IoKind::Port);
+                assert!((0x500..=0x503).contains(&request.address), "{request:?}");
+                assert_eq!((request.vcpu, request.count), (0, 1));
+                assert!(!request.data_is_pointer);
+                *seen.entry((request.size, request.read)).or_insert(0) += 1;
+                0
+            })
+            .unwrap();
+        running.is_done()
+    });
+    let kinds: Vec<_> = seen.keys().copied().collect();
+    let all = [1, 2, 4].map(|size| [(size, false), (size, true)]);
+    assert_eq!(kinds, all.concat());
+}
+
+#[test]
+fn memory_requests_are_answered() {
+    let (_lock, guest) = guest_a();
+    let (events, _server, requests) = server(&IoRange::Memory(MMIO..=MMIO + 0xfff));
+    let running = guest.order(Order::Memory, 50);
+    let mut last = 0;
+    eventually("50 writes and reads", || {
+        requests
+            .serve(&events, SECOND, |request| {
+                assert_eq!((request.kind, request.address), (IoKind::Memory, MMIO));
+                complement(&mut last)(request)
+            })
+            .unwrap();
+        running.is_done()
+    });
+    assert_eq!(running.errors(), 0);
+}
+
+#[test]
+fn a_dropped_server_is_gone() {
+    let (_lock, guest) = guest_a();
+    drop(server(&PORTS));
+    // Nobody answers: Xen does, with all ones, and the guest is not stuck.
+    let running = guest.order(Order::Ports, 10);
+    eventually("10 answers by Xen", || running.is_done());
+    assert!(running.errors() >= 9, "{}", running.errors());
+}
+
+#[test]
+fn a_disabled_server_gets_nothing() {
+    let (_lock, guest) = guest_a();
+    let (events, server, requests) = server(&PORTS);
+    // Binding left one event pending; it is no request.
+    assert_eq!(requests.serve(&events, SECOND, |_| unreachable!()).unwrap(), 0);
+    server.set_enabled(false).unwrap();
+    let running = guest.order(Order::Ports, 10);
+    eventually("10 answers by Xen", || running.is_done());
+    let timeout = Duration::from_millis(50);
+    assert_eq!(requests.serve(&events, timeout, |_| unreachable!()).unwrap(), 0);
+}
+
+#[test]
+fn ranges_are_claimed_once_and_given_back() {
+    let (_lock, _guest) = guest_a();
+    let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
+    let server = privcmd.guest().create_ioreq_server(true).unwrap();
+    let pci = IoRange::Pci {
+        segment: 0,
+        bus: 0,
+        device: 31,
+        function: 7,
+    };
+    for range in [&PORTS, &IoRange::Memory(MMIO..=MMIO), &pci] {
+        server.map_range(range).unwrap();
+        let error = server.map_range(range).unwrap_err();
+        assert_eq!(error.cause.raw_os_error(), Some(libc::EEXIST), "{error:#}");
+        server.unmap_range(range).unwrap();
+        let error = server.unmap_range(range).unwrap_err();
+        assert_eq!(error.cause.raw_os_error(), Some(libc::ENOENT), "{error:#}");
+    }
+}
+
+#[test]
+fn the_queue_of_buffered_requests_is_mapped_and_empty() {
+    let (_lock, _guest) = guest_a();
+    let events = EventChannel::open().unwrap().restrict(a()).unwrap();
+    let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
+    let server = privcmd.guest().create_ioreq_server(true).unwrap();
+    let queue = server.buffered_requests(&events).unwrap();
+    assert_eq!(queue.drain(|request| panic!("{request:?}")).unwrap(), 0);
+    assert_ne!(queue.port().get(), 0);
+    let plain = privcmd.guest().create_ioreq_server(false).unwrap();
+    let error = plain.buffered_requests(&events).unwrap_err();
+    assert!(matches!(error.cause, Cause::Invalid { .. }), "{error:#}");
+}
+
+#[test]
+fn vcpus_that_are_not_there_are_refused() {
+    let (_lock, _guest) = guest_a();
+    let events = EventChannel::open().unwrap().restrict(a()).unwrap();
+    let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
+    let server = privcmd.guest().create_ioreq_server(false).unwrap();
+    for vcpus in [0, 129, u32::MAX] {
+        let error = server.vcpu_requests(&events, vcpus).unwrap_err();
+        assert!(matches!(error.cause, Cause::TooMany { .. }), "{error:#}");
+    }
+    let error = server.vcpu_requests(&events, 2).unwrap_err();
+    assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");
+}
+
+#[test]
+fn the_ninth_server_is_refused_and_the_eight_go() {
+    let (_lock, _guest) = guest_a();
+    let guest = PrivCmd::open().unwrap().restrict(a()).unwrap().guest();
+    let servers: Result<Vec<_>, _> = (0..9).map(|_| guest.create_ioreq_server(false)).collect();
+    let error = servers.unwrap_err();
+    assert_eq!(error.cause.raw_os_error(), Some(libc::ENOSPC), "{error:#}");
+    guest.create_ioreq_server(false).unwrap();
+}
+
+#[test]
+fn iterations_are_counted_by_the_guest() {
+    let (_lock, guest) = guest_a();
+    let before = guest.get(Field::Iterations);
+    let running = guest.order(Order::Ports, 7);
+    eventually("7 iterations", || running.is_done());
+    assert_eq!(guest.get(Field::Iterations), before + 7);
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tests that need real Xen: `cargo lab test` builds them, boots Xen, and runs
+//! them in its dom0 beside the guests A and B of `lab/guest`.
+
+mod bad_input;
+mod dm_op;
+mod event_channels;
+mod facts;
+mod grants;
+mod guest_memory;
+mod hypercalls;
+mod ioreq;
+mod restrict_all;
+mod restriction;
+mod support;
