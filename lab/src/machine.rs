@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -133,7 +133,7 @@ pub(crate) fn run(
         "booting Xen {} with Linux {}",
         plan.suite.xen, plan.suite.linux
     ));
-    let mut qemu = start(folder)?;
+    let mut qemu = start(|console, port| qemu(folder, console, port))?;
     let result = follow(&mut qemu, &mut console, plan, limits);
     drop(qemu);
     // What stays of a run is its logs.
@@ -156,43 +156,41 @@ fn lay_out(image: &Image, plan: &Plan<'_>, folder: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", root.display()))
 }
 
-fn start(folder: &Path) -> Result<Qemu> {
-    let (console, console_end) = UnixStream::pair()?;
-    let (port, port_end) = UnixStream::pair()?;
+/// QEMU's command line; the ports are descriptors that it inherits.
+fn qemu(folder: &Path, console: RawFd, port: RawFd) -> Result<Command> {
     let log = File::create(folder.join("qemu.log"))?;
     let mut command = Command::new("qemu-system-x86_64");
     command
         .current_dir(folder)
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-        ])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-display", "none"])
         .args(["-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2"])
         .args(["-m", &MEMORY.to_string()])
-        .args([
-            "-chardev",
-            &format!("socket,id=console,fd={}", console_end.as_raw_fd()),
-        ])
-        .args([
-            "-chardev",
-            &format!("socket,id=port,fd={}", port_end.as_raw_fd()),
-        ])
+        .args(["-chardev", &format!("socket,id=console,fd={console}")])
+        .args(["-chardev", &format!("socket,id=port,fd={port}")])
         .args(["-serial", "chardev:console", "-serial", "chardev:port"])
         .args(["-kernel", "xen", "-append"])
         .arg(format!(
             "console=com1 com1=115200,8n1 dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M bootscrub=0"
         ))
         .args(["-initrd", "vmlinuz console=hvc0 panic=-1 quiet,root.cpio"])
-        .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
+    Ok(command)
+}
+
+/// Starts the command that `build` makes for two ports, and listens to both.
+fn start(build: impl FnOnce(RawFd, RawFd) -> Result<Command>) -> Result<Qemu> {
+    let (console, console_end) = UnixStream::pair()?;
+    let (port, port_end) = UnixStream::pair()?;
+    let mut command = build(console_end.as_raw_fd(), port_end.as_raw_fd())?;
+    command.stdin(Stdio::null());
     inherit(&mut command, vec![console_end.into(), port_end.into()]);
     process::dies_with_us(&mut command, Signal::SIGKILL);
-    let child = command.spawn().context("cannot start qemu-system-x86_64")?;
-    // Ours must go, or the ports would never close.
+    let child = command
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", process::line(&command)))?;
+    // Our copies of its ends must go, or the ports would never close.
     drop(command);
 
     let (sender, events) = mpsc::channel();
@@ -372,4 +370,105 @@ fn report(stop: &Stop, console: &Console, folder: &Path) -> anyhow::Error {
         console.path().display()
     );
     anyhow::Error::msg(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Job;
+    use crate::suite::SUITES;
+    use std::path::PathBuf;
+
+    /// Plays a machine with two jobs: `script` writes to $1, the console, and $2, the port.
+    fn play(script: &str, limits: Limits) -> Result<Outcome, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let job = || Job {
+            name: "job".to_owned(),
+            executable: PathBuf::new(),
+            arguments: Vec::new(),
+        };
+        let plan = Plan {
+            suite: &SUITES[1],
+            nonce: "n",
+            guest: PathBuf::new(),
+            jobs: &[job(), job()],
+            shell: None,
+        };
+        let mut console = Console::create(folder.path().join("console.log")).unwrap();
+        let mut machine = start(|console, port| {
+            let mut command = Command::new("bash");
+            command.args(["-c", script, "bash"]);
+            command.args([console.to_string(), port.to_string()]);
+            Ok(command)
+        })
+        .unwrap();
+        follow(&mut machine, &mut console, &plan, limits)
+            .unwrap()
+            .map_err(|stop| report(&stop, &console, folder.path()).to_string())
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn statuses_come_back_in_order() {
+        let script =
+            "printf '#lab:n:begin 0\\n#lab:n:end 0 0\\n#lab:n:end 1 101\\n#lab:n:done\\n' >&$2
+                      exec sleep 60";
+        let outcome = play(script, Limits::DEFAULT).unwrap();
+        assert_eq!(outcome.statuses, [0, 101]);
+    }
+
+    #[test]
+    fn a_dead_xen_is_not_waited_for() {
+        let script = "echo '(XEN) Panic on CPU 0:' >&$1; echo 'last words' >&$1; exec sleep 60";
+        let error = play(script, Limits::DEFAULT).unwrap_err();
+        assert!(error.contains("Xen died: (XEN) Panic on CPU 0:"), "{error}");
+        assert!(error.contains("  | last words"), "{error}");
+    }
+
+    #[test]
+    fn damage_in_dom0_spoils_a_success() {
+        let script = "printf '#lab:n:end 0 0\\n#lab:n:end 1 0\\n' >&$2
+                      echo 'BUG: unable to handle page fault' >&$1
+                      echo '#lab:n:done' >&$2; exec sleep 60";
+        let error = play(script, Limits::DEFAULT).unwrap_err();
+        assert!(error.contains("reported damage: BUG: unable"), "{error}");
+    }
+
+    #[test]
+    fn silence_and_endless_talk_are_ended() {
+        let silence = Limits {
+            silence: SECOND,
+            ..Limits::DEFAULT
+        };
+        let error = play("echo hello >&$1; exec sleep 60", silence).unwrap_err();
+        assert!(error.contains("hangs"), "{error}");
+        assert!(error.contains("  | hello"), "{error}");
+
+        let total = Limits {
+            total: SECOND,
+            ..Limits::DEFAULT
+        };
+        let error = play("while sleep 0.1; do echo hello >&$1; done", total).unwrap_err();
+        assert!(error.contains("not over after 1 seconds"), "{error}");
+    }
+
+    #[test]
+    fn an_early_end_is_an_error() {
+        let error = play("exit 3", Limits::DEFAULT).unwrap_err();
+        assert!(
+            error.contains("QEMU did not start (exit status: 3)"),
+            "{error}"
+        );
+        let error = play("echo hello >&$1", Limits::DEFAULT).unwrap_err();
+        assert!(
+            error.contains("before dom0 said that it was done"),
+            "{error}"
+        );
+        let error = play("echo '#lab:n:failed no xl' >&$2; exec sleep 60", Limits::DEFAULT).unwrap_err();
+        assert!(error.contains("init gave up: no xl"), "{error}");
+        let script = "printf '#lab:n:end 0 0\\n#lab:n:done\\n' >&$2; exec sleep 60";
+        let error = play(script, Limits::DEFAULT).unwrap_err();
+        assert!(error.contains("1 of 2 jobs ran"), "{error}");
+    }
 }

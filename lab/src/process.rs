@@ -86,11 +86,11 @@ mod tests {
     #[ignore = "run by children_do_not_outlive_us"]
     fn holder() {
         let mut command = Command::new("sleep");
-        let child = dies_with_us(command.arg("600"), Signal::SIGKILL)
+        let mut child = dies_with_us(command.arg("600"), Signal::SIGKILL)
             .spawn()
             .unwrap();
         println!("\npid {}", child.id());
-        thread::sleep(Duration::from_secs(600));
+        child.wait().unwrap();
     }
 
     fn runs(pid: i32) -> bool {
