@@ -129,7 +129,8 @@ struct ShortLived(&'static str);
 
 impl ShortLived {
     fn create(name: &'static str) -> (Self, GuestId) {
-        let config = env::var("XEN_LAB_GUEST_CONFIG").expect("run with `cargo lab test`");
+        let guest = env::var("XEN_LAB_GUEST").expect("run with `cargo lab test`");
+        let config = format!("{guest}/guest.cfg");
         let name_argument = format!("name=\"{name}\"");
         xl(&["create", "-q", &config, &name_argument]);
         let domid = xl(&["domid", name]).trim().parse().unwrap();
