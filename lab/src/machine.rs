@@ -43,7 +43,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) const DEFAULT: Self = Self {
-        silence: Duration::from_secs(120),
+        silence: Duration::from_secs(180),
         total: Duration::from_secs(20 * 60),
     };
     pub(crate) const NONE: Self = Self {
@@ -465,7 +465,11 @@ mod tests {
             error.contains("before dom0 said that it was done"),
             "{error}"
         );
-        let error = play("echo '#lab:n:failed no xl' >&$2; exec sleep 60", Limits::DEFAULT).unwrap_err();
+        let error = play(
+            "echo '#lab:n:failed no xl' >&$2; exec sleep 60",
+            Limits::DEFAULT,
+        )
+        .unwrap_err();
         assert!(error.contains("init gave up: no xl"), "{error}");
         let script = "printf '#lab:n:end 0 0\\n#lab:n:done\\n' >&$2; exec sleep 60";
         let error = play(script, Limits::DEFAULT).unwrap_err();

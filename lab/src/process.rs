@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Children that never outlive the lab, and errors that show what they said.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
@@ -53,15 +52,18 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// The command as one would type it.
+/// The command as one would type it, without the dozen `-o` options that apt gets.
 pub(crate) fn line(command: &Command) -> String {
-    let mut words = vec![command.get_program()];
-    words.extend(command.get_args());
-    words
-        .into_iter()
-        .map(OsStr::to_string_lossy)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    let mut words = command.get_args();
+    while let Some(word) = words.next() {
+        if word == "-o" {
+            words.next();
+        } else {
+            text = format!("{text} {}", word.to_string_lossy());
+        }
+    }
+    text
 }
 
 fn tail(text: &str, count: usize) -> String {
