@@ -97,6 +97,11 @@ impl Console {
         Some((*trouble, line))
     }
 
+    /// Did init say its last line?
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lines.iter().rev().take(20).any(|l| l == "lab: end")
+    }
+
     /// Will nothing but last words come?
     pub(crate) fn is_dead(&self) -> bool {
         self.worst().is_some_and(|(worst, _)| worst > Trouble::Oops)

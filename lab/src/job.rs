@@ -39,6 +39,7 @@ pub(crate) struct Terminal {
 /// All that a run adds to the image.
 pub(crate) struct Plan<'a> {
     pub(crate) suite: &'a Suite,
+    pub(crate) cpus: u8,
     pub(crate) nonce: &'a str,
     pub(crate) guest: PathBuf,
     pub(crate) jobs: &'a [Job],

@@ -26,6 +26,10 @@ use crate::progress::say;
 use crate::terminal;
 use crate::wire::{Frame, Piece, Wire};
 
+/// Virtual processors. One is no slower than two, and two suffer when this machine is busy:
+/// each waits in vain for the other, which is not running.
+pub(crate) const CPUS: u8 = 1;
+
 /// Memory of the whole machine and of dom0, in MiB.
 const MEMORY: u32 = 1024;
 const DOM0_MEMORY: u32 = 512;
@@ -133,7 +137,7 @@ pub(crate) fn run(
         "booting Xen {} with Linux {}",
         plan.suite.xen, plan.suite.linux
     ));
-    let mut qemu = start(|console, port| qemu(folder, console, port))?;
+    let mut qemu = start(|console, port| qemu(folder, plan.cpus, console, port))?;
     let result = follow(&mut qemu, &mut console, plan, limits);
     drop(qemu);
     // What stays of a run is its logs.
@@ -157,14 +161,15 @@ fn lay_out(image: &Image, plan: &Plan<'_>, folder: &Path) -> Result<()> {
 }
 
 /// QEMU's command line; the ports are descriptors that it inherits.
-fn qemu(folder: &Path, console: RawFd, port: RawFd) -> Result<Command> {
+fn qemu(folder: &Path, cpus: u8, console: RawFd, port: RawFd) -> Result<Command> {
     let log = File::create(folder.join("qemu.log"))?;
     let mut command = Command::new("qemu-system-x86_64");
     command
         .current_dir(folder)
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none"])
-        .args(["-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2"])
+        .args(["-accel", "tcg,thread=multi", "-cpu", CPU])
+        .args(["-smp", &cpus.to_string()])
         .args(["-m", &MEMORY.to_string()])
         .args(["-chardev", &format!("socket,id=console,fd={console}")])
         .args(["-chardev", &format!("socket,id=port,fd={port}")])
@@ -307,8 +312,7 @@ fn follow(
                     return Ok(Err(Stop::Said(text)));
                 }
                 Piece::Frame(Frame::Done) => {
-                    // What the kernel says about the last job may still be on its way.
-                    linger(qemu, console, LAST_LINES)?;
+                    linger(qemu, console, LAST_WORDS)?;
                     return Ok(match stop_for(console) {
                         Some(stop) => Err(stop),
                         None if statuses.len() != plan.jobs.len() => Err(Stop::Said(format!(
@@ -324,16 +328,15 @@ fn follow(
     }
 }
 
-/// For how long a dying machine may go on talking.
+/// For how long a machine may go on talking after what we stop it for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// For how long one that is done may.
-const LAST_LINES: Duration = Duration::from_millis(200);
 
 fn linger(qemu: &Qemu, console: &mut Console, time: Duration) -> Result<()> {
     let until = Instant::now() + time;
-    while let Ok(event) = qemu
-        .events
-        .recv_timeout(until.saturating_duration_since(Instant::now()))
+    while !console.has_ended()
+        && let Ok(event) = qemu
+            .events
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
     {
         if let Event::Console(bytes) = event {
             console.feed(&bytes)?;
@@ -389,6 +392,7 @@ mod tests {
         };
         let plan = Plan {
             suite: &SUITES[1],
+            cpus: CPUS,
             nonce: "n",
             guest: PathBuf::new(),
             jobs: &[job(), job()],
@@ -412,7 +416,7 @@ mod tests {
     #[test]
     fn statuses_come_back_in_order() {
         let script =
-            "printf '#lab:n:begin 0\\n#lab:n:end 0 0\\n#lab:n:end 1 101\\n#lab:n:done\\n' >&$2
+            "echo 'lab: end' >&$1; printf '#lab:n:begin 0\\n#lab:n:end 0 0\\n#lab:n:end 1 101\\n#lab:n:done\\n' >&$2
                       exec sleep 60";
         let outcome = play(script, Limits::DEFAULT).unwrap();
         assert_eq!(outcome.statuses, [0, 101]);

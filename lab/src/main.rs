@@ -14,13 +14,12 @@ mod packages;
 mod paths;
 mod process;
 mod progress;
+mod session;
 mod steps;
 mod suite;
 mod terminal;
 mod wire;
 
-use std::fs::File;
-use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,10 +28,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use artifacts::{DEMO, Kind, Program, TESTS};
-use job::{Argument, Job, Plan, Terminal};
-use machine::{Limits, Outcome};
-use progress::say;
+use session::System;
 use suite::Suite;
 
 /// Boots real Xen under emulation and runs this project there.
@@ -42,6 +38,9 @@ struct Arguments {
     /// The system to boot.
     #[arg(long, global = true, default_value = suite::DEFAULT)]
     suite: &'static Suite,
+    /// Processors of the emulated machine.
+    #[arg(long, global = true, default_value_t = machine::CPUS, value_parser = clap::value_parser!(u8).range(1..=8))]
+    cpus: u8,
     #[command(subcommand)]
     command: Task,
 }
@@ -104,113 +103,22 @@ fn end_on_signals() -> Result<()> {
 }
 
 fn perform(arguments: &Arguments) -> Result<ExitCode> {
-    let suite = arguments.suite;
-    anyhow::ensure!(
-        suite.ready,
-        "the lab cannot boot {} yet; leave --suite out for {}",
-        suite.name,
-        suite::DEFAULT
-    );
+    let system = System::new(arguments.suite, arguments.cpus)?;
     match &arguments.command {
-        Task::Demo => finish(suite, &[demo_job()?]),
+        Task::Demo => system.run(&[session::demo()?]),
         Task::Test { filter, arguments } => {
-            finish(suite, &test_jobs(filter.as_deref(), arguments)?)
+            system.run(&session::tests(filter.as_deref(), arguments)?)
         }
         Task::Check => steps::run_all(|| {
             // One boot for all.
-            let mut jobs = test_jobs(None, &[])?;
-            jobs.push(demo_job()?);
-            finish(suite, &jobs)
+            let mut jobs = session::tests(None, &[])?;
+            jobs.push(session::demo()?);
+            system.run(&jobs)
         }),
-        Task::Shell => {
-            boot(suite, &[], Some(terminal::size()), Limits::NONE)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Task::Shell => system.shell(),
         Task::Run {
             executable,
             arguments,
-        } => {
-            let job = Job {
-                name: "program".to_owned(),
-                executable: executable.clone(),
-                arguments: arguments.iter().cloned().map(Argument::Text).collect(),
-            };
-            finish(suite, &[job])
-        }
+        } => system.run(&[session::other(executable, arguments)]),
     }
-}
-
-fn demo_job() -> Result<Job> {
-    job(&DEMO, vec![Argument::GuestA, Argument::GuestB])
-}
-
-fn test_jobs(filter: Option<&str>, arguments: &[String]) -> Result<Vec<Job>> {
-    let mut words = Vec::new();
-    if std::io::stdout().is_terminal() {
-        words.push("--color=always");
-    }
-    words.extend(filter);
-    words.extend(arguments.iter().map(String::as_str));
-    let words: Vec<Argument> = words
-        .into_iter()
-        .map(|word| Argument::Text(word.to_owned()))
-        .collect();
-    TESTS
-        .iter()
-        .map(|program| job(program, words.clone()))
-        .collect()
-}
-
-fn job(program: &Program, arguments: Vec<Argument>) -> Result<Job> {
-    host::need(&[host::BUILD])?;
-    let what = match program.kind {
-        Kind::Test => "tests",
-        Kind::Example => "example",
-    };
-    Ok(Job {
-        name: format!("{}-{what}-{}", program.package, program.name),
-        executable: artifacts::build(program)?,
-        arguments,
-    })
-}
-
-fn boot(suite: &Suite, jobs: &[Job], shell: Option<Terminal>, limits: Limits) -> Result<Outcome> {
-    host::need(&[host::BOOT, host::BUILD])?;
-    let target = paths::target()?;
-    let folder = paths::run_folder(&target)?;
-    paths::need_room(&folder, 200)?;
-    let plan = Plan {
-        suite,
-        nonce: &nonce()?,
-        guest: artifacts::build_guest()?,
-        jobs,
-        shell,
-    };
-    let image = image::ensure(suite)?;
-    machine::run(&image, &plan, &folder, limits)
-}
-
-fn nonce() -> Result<String> {
-    let mut bytes = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
-}
-
-/// Boots and runs the jobs. The first status that is not 0 becomes ours.
-fn finish(suite: &Suite, jobs: &[Job]) -> Result<ExitCode> {
-    let outcome = boot(suite, jobs, None, Limits::DEFAULT)?;
-    let mut code = ExitCode::SUCCESS;
-    for (job, &status) in jobs.iter().zip(&outcome.statuses).rev() {
-        if status != 0 {
-            say(&format!(
-                "{} failed: it ended with status {status}",
-                job.name
-            ));
-            code = ExitCode::from(u8::try_from(status).unwrap_or(1));
-        }
-    }
-    if code == ExitCode::SUCCESS {
-        say("all ended well");
-    }
-    Ok(code)
 }

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -72,6 +72,8 @@ const STEPS: &[Step] = &[
     step("xen_sys without std", Function(build_without_std)),
 ];
 
+const ON_XEN: &str = "tests and demonstration on real Xen";
+
 const fn step(name: &'static str, action: Action) -> Step {
     Step { name, action }
 }
@@ -80,11 +82,17 @@ const fn step(name: &'static str, action: Action) -> Step {
 ///
 /// # Errors
 /// The first step that fails, with its output.
-pub(crate) fn run_all<T>(on_xen: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn run_all(on_xen: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
     for (i, step) in STEPS.iter().enumerate() {
         timed(i, step.name, || perform(&step.action))?;
     }
-    timed(STEPS.len(), "tests and demonstration on real Xen", on_xen)
+    let code = timed(STEPS.len(), ON_XEN, on_xen)?;
+    if code == ExitCode::SUCCESS {
+        say("everything passed");
+    } else {
+        say(&format!("the step `{ON_XEN}` failed"));
+    }
+    Ok(code)
 }
 
 fn timed<T>(number: usize, name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a command of the user to a boot and an exit status.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+
+use crate::artifacts::{self, DEMO, Kind, Program, TESTS};
+use crate::host;
+use crate::image;
+use crate::job::{Argument, Job, Plan, Terminal};
+use crate::machine::{self, Limits, Outcome};
+use crate::paths;
+use crate::progress::say;
+use crate::suite::{self, Suite};
+use crate::terminal;
+
+/// What the user wants to have booted.
+pub(crate) struct System {
+    suite: &'static Suite,
+    cpus: u8,
+}
+
+impl System {
+    /// # Errors
+    /// The suite is one that the lab cannot boot yet.
+    pub(crate) fn new(suite: &'static Suite, cpus: u8) -> Result<Self> {
+        ensure!(
+            suite.ready,
+            "the lab cannot boot {} yet; leave --suite out for {}",
+            suite.name,
+            suite::DEFAULT
+        );
+        Ok(Self { suite, cpus })
+    }
+
+    /// Boots and runs the jobs. The first status that is not 0 becomes ours.
+    ///
+    /// # Errors
+    /// The boot fails; what a job does is no error here.
+    pub(crate) fn run(&self, jobs: &[Job]) -> Result<ExitCode> {
+        let outcome = self.boot(jobs, None, Limits::DEFAULT)?;
+        let mut code = ExitCode::SUCCESS;
+        for (job, &status) in jobs.iter().zip(&outcome.statuses).rev() {
+            if status != 0 {
+                say(&format!("FAILED: {} ended with status {status}", job.name));
+                code = ExitCode::from(u8::try_from(status).unwrap_or(1));
+            }
+        }
+        if code == ExitCode::SUCCESS {
+            say("all ended well");
+        }
+        Ok(code)
+    }
+
+    /// Boots to a prompt.
+    ///
+    /// # Errors
+    /// The boot fails.
+    pub(crate) fn shell(&self) -> Result<ExitCode> {
+        self.boot(&[], Some(terminal::size()), Limits::NONE)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn boot(&self, jobs: &[Job], shell: Option<Terminal>, limits: Limits) -> Result<Outcome> {
+        host::need(&[host::BOOT, host::BUILD])?;
+        let folder = paths::run_folder(&paths::target()?)?;
+        paths::need_room(&folder, 200)?;
+        let plan = Plan {
+            suite: self.suite,
+            cpus: self.cpus,
+            nonce: &nonce()?,
+            guest: artifacts::build_guest()?,
+            jobs,
+            shell,
+        };
+        let image = image::ensure(self.suite)?;
+        machine::run(&image, &plan, &folder, limits)
+    }
+}
+
+/// The demonstration, built; it gets the domids of A and B.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn demo() -> Result<Job> {
+    job(&DEMO, vec![Argument::GuestA, Argument::GuestB])
+}
+
+/// The tests, built; they get the arguments of libtest.
+///
+/// # Errors
+/// They do not build.
+pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Vec<Job>> {
+    // In dom0 their output is a pipe.
+    let color = std::io::stdout().is_terminal().then_some("--color=always");
+    let arguments: Vec<Argument> = color
+        .into_iter()
+        .chain(filter)
+        .chain(arguments.iter().map(String::as_str))
+        .map(|word| Argument::Text(word.to_owned()))
+        .collect();
+    TESTS
+        .iter()
+        .map(|program| job(program, arguments.clone()))
+        .collect()
+}
+
+/// An executable that somebody else built.
+pub(crate) fn other(executable: &Path, arguments: &[String]) -> Job {
+    Job {
+        name: "program".to_owned(),
+        executable: executable.to_owned(),
+        arguments: arguments.iter().cloned().map(Argument::Text).collect(),
+    }
+}
+
+fn job(program: &Program, arguments: Vec<Argument>) -> Result<Job> {
+    host::need(&[host::BUILD])?;
+    let kind = match program.kind {
+        Kind::Test => "test",
+        Kind::Example => "example",
+    };
+    Ok(Job {
+        name: format!("{}-{kind}-{}", program.package, program.name),
+        executable: artifacts::build(program)?,
+        arguments,
+    })
+}
+
+/// A word that no output has in it by accident.
+fn nonce() -> Result<String> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
