@@ -65,12 +65,33 @@ done
 export XEN_LAB_A="$(xl domid A)" XEN_LAB_B="$(xl domid B)" XEN_LAB_GUEST=/guest
 frame "step guests A ($XEN_LAB_A) and B ($XEN_LAB_B) run"
 
+# Runs a job with its output on the lab's port. A job that leaves processes behind keeps the
+# pipe open: it has failed, whatever it says.
+run() {
+    mkfifo /run/lab-output
+    cat /run/lab-output >&3 &
+    sh "$1" >/run/lab-output 2>&1 </dev/null 3>&-
+    status=$?
+    for patience in $(seq 200); do
+        kill -0 $! 2>/dev/null || break
+        usleep 50000
+    done
+    if kill $! 2>/dev/null; then
+        echo "lab: $1 left processes behind, which still have its output open:" >&3
+        ps | grep -v '\[' >&3
+        [ "$status" != 0 ] || status=1
+    fi
+    wait $!
+    rm /run/lab-output
+    return "$status"
+}
+
 number=0
 for job in /lab/jobs/*; do
     [ -e "$job" ] || continue
     frame "begin $number"
-    { sh "$job" 2>&1 </dev/null; echo $? >/run/lab-status; } | cat >&3
-    status="$(cat /run/lab-status)"
+    run "$job"
+    status=$?
     if [ "$status" != 0 ]; then
         echo "lab: $job ended with status $status"
         xl list
