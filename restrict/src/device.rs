@@ -197,8 +197,8 @@ fn describe(fd: BorrowedFd<'_>, kind: SFlag) -> String {
 mod tests {
     use std::{
         fs::File,
-        os::unix::net::UnixStream,
         os::fd::{FromRawFd, IntoRawFd},
+        os::unix::net::UnixStream,
     };
 
     use super::*;

@@ -103,6 +103,7 @@ pub enum CacheAttr {
 /// [`Cause::Revoked`], and otherwise with Xen's own error in
 /// [`Cause::Kernel`]. `EOPNOTSUPP` or `EINVAL` is Xen's answer to operations
 /// that this guest's kind does not have: interrupts of a PVH guest, for one.
+#[allow(clippy::missing_errors_doc, reason = "said once for all, above")]
 impl Guest {
     /// Sets the level of an INTx line (0 to 3) of a PCI device.
     pub fn set_pci_intx_level(&self, device: PciAddress, intx: u8, level: bool) -> Result<()> {
@@ -112,7 +113,6 @@ impl Guest {
             device: device.device,
             intx,
             level: level.into(),
-            ..Default::default()
         };
         self.dm_op("set_pci_intx_level", &op).map(drop)
     }
@@ -122,18 +122,13 @@ impl Guest {
         let op = dm_op::SetIsaIrqLevel {
             isa_irq,
             level: level.into(),
-            ..Default::default()
         };
         self.dm_op("set_isa_irq_level", &op).map(drop)
     }
 
     /// Routes a PCI INTx link (0 to 3) to an ISA interrupt; 0 disables.
     pub fn set_pci_link_route(&self, link: u8, isa_irq: u8) -> Result<()> {
-        let op = dm_op::SetPciLinkRoute {
-            link,
-            isa_irq,
-            ..Default::default()
-        };
+        let op = dm_op::SetPciLinkRoute { link, isa_irq };
         self.dm_op("set_pci_link_route", &op).map(drop)
     }
 
@@ -245,12 +240,11 @@ impl Guest {
         self.dm_op("relocate_memory", &op).map(drop)
     }
 
-    /// Pins the caching of guest physical addresses `start` to `end`,
-    /// inclusive.
-    pub fn pin_memory_cacheattr(&self, start: u64, end: u64, attr: CacheAttr) -> Result<()> {
+    /// Pins the caching of the pages `first` to `last`, inclusive.
+    pub fn pin_memory_cacheattr(&self, first: Gfn, last: Gfn, attr: CacheAttr) -> Result<()> {
         let op = dm_op::PinMemoryCacheattr {
-            start,
-            end,
+            start: first.get(),
+            end: last.get(),
             type_: attr as u32,
             ..Default::default()
         };
@@ -261,7 +255,6 @@ impl Guest {
     pub fn remote_shutdown(&self, reason: ShutdownReason) -> Result<()> {
         let op = dm_op::RemoteShutdown {
             reason: reason as u32,
-            ..Default::default()
         };
         self.dm_op("remote_shutdown", &op).map(drop)
     }
@@ -305,12 +298,7 @@ impl Guest {
     }
 
     /// The same with a second buffer, where the operation has one.
-    fn dm_op_with<T: Operation>(
-        &self,
-        name: &'static str,
-        op: &T,
-        buffer: &mut [u8],
-    ) -> Result<T> {
+    fn dm_op_with<T: Operation>(&self, name: &'static str, op: &T, buffer: &mut [u8]) -> Result<T> {
         let mut frame = Frame::new(op);
         let bytes = frame.as_mut_bytes();
         let mut list = [
@@ -347,7 +335,10 @@ impl Guest {
                 nix::errno::Errno::E2BIG => {
                     let cause = Cause::TooMany {
                         what: "bytes or buffers",
-                        count: list.iter().map(|b| usize::try_from(b.size).unwrap_or(0)).sum(),
+                        count: list
+                            .iter()
+                            .map(|b| usize::try_from(b.size).unwrap_or(0))
+                            .sum(),
                         limit: 4096,
                         hint: ", or raise `dm_op_buf_max_size` and `dm_op_max_nr_bufs` of \
                                xen-privcmd",

@@ -103,9 +103,7 @@ pub enum Cause {
     #[error("the descriptor is not open: keep it open until it is handed over")]
     NotOpen,
     /// The kernel has no restrict request.
-    #[error(
-        "this kernel cannot restrict the device: Linux 4.11 or later is needed (`uname -r`)"
-    )]
+    #[error("this kernel cannot restrict the device: Linux 4.11 or later is needed (`uname -r`)")]
     KernelTooOld,
     /// The handle was restricted by somebody else: since XSA-482 the kernel
     /// itself does that to every privcmd handle outside dom0.
@@ -127,8 +125,10 @@ pub enum Cause {
     )]
     NotRestricted,
     /// The kernel accepted the restriction, and a probe shows it is not in force.
-    #[error("the kernel accepted the restriction, but a probe for {probed} was not refused: the \
-             handle was revoked; do not trust this kernel's restriction")]
+    #[error(
+        "the kernel accepted the restriction, but a probe for {probed} was not refused: the \
+             handle was revoked; do not trust this kernel's restriction"
+    )]
     NotInForce {
         /// The domain that should have been refused.
         probed: GuestId,

@@ -116,7 +116,12 @@ impl EventChannel<Unrestricted> {
         let mut argument = evtchn::BindUnboundPort {
             remote_domain: u32::from(guest.get()),
         };
-        self.bind(Some(guest), "bind an unbound port", evtchn::BIND_UNBOUND_PORT, &mut argument)
+        self.bind(
+            Some(guest),
+            "bind an unbound port",
+            evtchn::BIND_UNBOUND_PORT,
+            &mut argument,
+        )
     }
 
     /// Binds a virtual interrupt of dom0 (`VIRQ_*` of Xen's `public/xen.h`).
@@ -126,7 +131,12 @@ impl EventChannel<Unrestricted> {
     /// that is bound.
     pub fn bind_virq(&self, virq: u32) -> Result<BoundPort> {
         let mut argument = evtchn::BindVirq { virq };
-        self.bind(None, "bind a virtual interrupt", evtchn::BIND_VIRQ, &mut argument)
+        self.bind(
+            None,
+            "bind a virtual interrupt",
+            evtchn::BIND_VIRQ,
+            &mut argument,
+        )
     }
 }
 
@@ -169,7 +179,12 @@ impl<S: State> EventChannel<S> {
             remote_domain: u32::from(guest.get()),
             remote_port: remote.get(),
         };
-        self.bind(Some(guest), "bind an interdomain port", evtchn::BIND_INTERDOMAIN, &mut argument)
+        self.bind(
+            Some(guest),
+            "bind an interdomain port",
+            evtchn::BIND_INTERDOMAIN,
+            &mut argument,
+        )
     }
 
     fn bind<T: Plain>(
@@ -288,7 +303,9 @@ impl<S: State> EventChannel<S> {
     /// [`Cause::Revoked`], and the kernel's own.
     pub fn reset(&self) -> Result<()> {
         let reset = ioctl::bare(self.handle.as_fd(), evtchn::RESET);
-        reset.map(drop).map_err(|e| self.handle.failed("reset the queue", e))
+        reset
+            .map(drop)
+            .map_err(|e| self.handle.failed("reset the queue", e))
     }
 
     /// Whether [`pending`](Self::pending) returns instead of blocking. All

@@ -16,7 +16,7 @@ use crate::{
 /// An event channel handle whose pending ports are awaited.
 ///
 /// Binding and unmasking go through [`get_ref`](Self::get_ref); they do not
-/// block.
+/// block. A task that waits while the handle is revoked is not woken.
 #[derive(Debug)]
 pub struct AsyncEventChannel<S: State>(AsyncFd<Source<S>>);
 
@@ -40,9 +40,14 @@ impl<S: State> AsyncEventChannel<S> {
     /// [`AsyncFd::new`] does.
     pub fn new(channel: EventChannel<S>) -> Result<Self> {
         channel.set_nonblocking(true)?;
-        let registered = AsyncFd::with_interest(Source(channel), Interest::READABLE);
-        let failed = |e| Error::new("register with tokio", Device::EventChannel, Cause::Kernel(e));
-        registered.map(Self).map_err(failed)
+        // SAFETY: the channel is owned by the `AsyncFd`, which only lends it,
+        // and its number stays open, and the same, until it is dropped.
+        let registered =
+            unsafe { AsyncFd::register_with_interest(Source(channel), Interest::READABLE) };
+        registered.map(Self).map_err(|error| {
+            let cause = Cause::Kernel(error.into());
+            Error::new("register with tokio", Device::EventChannel, cause)
+        })
     }
 
     /// Waits until ports are pending and takes them, as

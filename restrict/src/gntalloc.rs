@@ -2,9 +2,14 @@
 //! `/dev/xen/gntalloc`: granting own pages to other domains. It has no
 //! single-domid mode: a process that restricts itself loses it.
 
-use std::{ops::Deref, os::fd::AsFd, sync::Arc};
+use std::{
+    ops::Deref,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
 
 use xen_sys::gntalloc;
+use zerocopy::IntoBytes;
 
 use crate::{
     device::Device,
@@ -64,9 +69,10 @@ impl GrantAllocator {
             Access::Read => gntalloc::AllocFlags::empty(),
             Access::ReadWrite => gntalloc::AllocFlags::WRITABLE,
         };
-        let mut request = vec![0; gntalloc::AllocGref::size_with(pages)];
-        let encoded =
-            gntalloc::AllocGref::encode(&mut request, guest.get(), flags, u32::from(count));
+        let bytes = gntalloc::AllocGref::size_with(pages).unwrap_or(0);
+        let mut request = vec![0_u64; bytes.div_ceil(8)];
+        let bytes = request.as_mut_bytes();
+        let encoded = gntalloc::AllocGref::encode(bytes, guest.get(), flags, count.into());
         debug_assert!(encoded.is_some(), "sized for it");
         let ((memory, reserved, refs), ticket) = self.handle.record(Some(guest), || {
             let argument = request.as_mut_ptr().cast::<gntalloc::AllocGref>();
@@ -74,8 +80,11 @@ impl GrantAllocator {
             // references that the driver writes behind it.
             unsafe { ioctl::raw(self.handle.as_fd(), gntalloc::ALLOC_GREF, argument) }
                 .map_err(failed)?;
-            let (index, refs) = match gntalloc::AllocGref::decode(&request) {
-                Some((head, refs)) => (head.index, refs.iter().copied().map(GrantRef::new).collect()),
+            let (index, refs) = match gntalloc::AllocGref::decode(request.as_bytes()) {
+                Some((head, refs)) => (
+                    head.index,
+                    refs.iter().copied().map(GrantRef::new).collect(),
+                ),
                 None => (0, Vec::new()),
             };
             let reserved = Reserved {
@@ -93,6 +102,13 @@ impl GrantAllocator {
             refs,
             _ticket: ticket,
         })
+    }
+}
+
+/// Whoever gets a duplicate of it can grant pages to every domain.
+impl AsFd for GrantAllocator {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
     }
 }
 

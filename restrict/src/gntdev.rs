@@ -6,11 +6,13 @@
 use std::{
     marker::PhantomData,
     ops::Deref,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
 };
 
+use nix::errno::Errno;
 use xen_sys::gntdev::{self, GrantCopyFlags, GrantCopyPtr};
+use zerocopy::IntoBytes;
 
 use crate::{
     device::Device,
@@ -49,7 +51,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct GrantDevice<S: State> {
     handle: Arc<Handle>,
-    state: S,
+    state: PhantomData<S>,
 }
 
 impl GrantDevice<Unrestricted> {
@@ -60,7 +62,7 @@ impl GrantDevice<Unrestricted> {
     pub fn open() -> Result<Self> {
         Ok(Self {
             handle: Handle::open(Device::GrantDevice)?,
-            state: Unrestricted(()),
+            state: PhantomData,
         })
     }
 
@@ -74,16 +76,16 @@ impl GrantDevice<Unrestricted> {
         self.handle.restrict(guest)?;
         Ok(GrantDevice {
             handle: self.handle,
-            state: Revoked(()),
+            state: PhantomData,
         })
     }
 
     /// Maps pages that `guest` granted, in the order given.
     ///
     /// # Errors
-    /// [`Cause::Invalid`] for no references; [`Cause::Kernel`] with `EINVAL`
-    /// when the driver's limit is passed (module parameter `limit` of
-    /// xen-gntdev, 65536 a call) or when Xen refuses one of the grants: all
+    /// [`Cause::Invalid`] for no references; [`Cause::TooMany`] when the driver's
+    /// limit is passed (module parameter `limit` of xen-gntdev, 65536 a call);
+    /// [`Cause::Kernel`] with `EINVAL` when Xen refuses one of the grants: all
     /// are mapped, or none.
     pub fn map(&self, guest: GuestId, grants: &[GrantRef], access: Access) -> Result<MappedGrants> {
         const OPERATION: &str = "map grants";
@@ -102,29 +104,41 @@ impl GrantDevice<Unrestricted> {
                 reference: grant.get(),
             })
             .collect();
-        let mut request = vec![0; gntdev::MapGrantRef::size_with(entries.len())];
-        if gntdev::MapGrantRef::encode(&mut request, &entries).is_none() {
-            return Err(wrong(Cause::TooMany {
+        let bytes = gntdev::MapGrantRef::size_with(entries.len()).unwrap_or(0);
+        let mut request = vec![0_u64; bytes.div_ceil(8)];
+        let too_many = |limit| {
+            wrong(Cause::TooMany {
                 what: "grant references",
                 count: grants.len(),
-                limit: u32::MAX as usize,
-                hint: "",
-            }));
+                limit,
+                hint: ", or raise the parameter `limit` of xen-gntdev",
+            })
+        };
+        if gntdev::MapGrantRef::encode(request.as_mut_bytes(), &entries).is_none() {
+            return Err(too_many(u32::MAX as usize));
         }
         let ((memory, reserved), ticket) = self.handle.record(Some(guest), || {
             let argument = request.as_mut_ptr().cast::<gntdev::MapGrantRef>();
             // SAFETY: `request` holds the head and all the references that its
             // `count` names; the driver writes `index` in the head.
-            unsafe { ioctl::raw(self.handle.as_fd(), gntdev::MAP_GRANT_REF, argument) }
-                .map_err(failed)?;
-            let index = gntdev::MapGrantRef::decode(&request).map_or(0, |(head, _)| head.index);
+            unsafe { ioctl::raw(self.handle.as_fd(), gntdev::MAP_GRANT_REF, argument) }.map_err(
+                |errno| match limit() {
+                    limit if errno == Errno::EINVAL && grants.len() > limit => too_many(limit),
+                    _ => failed(errno),
+                },
+            )?;
+            let index =
+                gntdev::MapGrantRef::decode(request.as_bytes()).map_or(0, |(head, _)| head.index);
             let reserved = Reserved {
                 handle: Arc::clone(&self.handle),
                 index,
                 count: grants.len(),
             };
             let map = Mmap::of(self.handle.as_fd(), grants.len(), access, index).map_err(failed)?;
-            Ok(((SharedMemory::whole(map), reserved), Held::Grants(grants.len())))
+            Ok((
+                (SharedMemory::whole(map), reserved),
+                Held::Grants(grants.len()),
+            ))
         })?;
         Ok(MappedGrants {
             memory,
@@ -162,6 +176,20 @@ impl GrantDevice<Unrestricted> {
         unsafe { ioctl::raw(self.handle.as_fd(), gntdev::GRANT_COPY, &mut request) }
             .map(drop)
             .map_err(|e| self.handle.failed(OPERATION, e))
+    }
+}
+
+/// How many references the driver takes in one call.
+fn limit() -> usize {
+    let limit = std::fs::read_to_string("/sys/module/xen_gntdev/parameters/limit");
+    let limit = limit.ok().and_then(|text| text.trim().parse().ok());
+    limit.unwrap_or(65_536)
+}
+
+/// For a broker: whoever gets a duplicate of it can map every domain's grants.
+impl<S: State> AsFd for GrantDevice<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
     }
 }
 
@@ -205,9 +233,8 @@ impl MappedGrants {
     pub fn notify_on_unmap(&self, notify: UnmapNotify<'_>) -> Result<()> {
         let handle = &self.reserved.handle;
         let argument = notify.request(self.reserved.index, &self.memory);
-        let mut argument = argument.map_err(|e| {
-            Error::new("set the unmap notification", handle.device(), e.into())
-        })?;
+        let mut argument = argument
+            .map_err(|e| Error::new("set the unmap notification", handle.device(), e.into()))?;
         ioctl::plain(handle.as_fd(), gntdev::SET_UNMAP_NOTIFY, &mut argument)
             .map(drop)
             .map_err(|e| handle.failed("set the unmap notification", e))
@@ -309,7 +336,11 @@ impl GrantedByte {
         if offset.saturating_add(length) > PAGE_SIZE {
             return Err(outside(offset, length));
         }
-        Ok(GrantCopyPtr::foreign(self.grant.get(), self.offset, self.guest.get()))
+        Ok(GrantCopyPtr::foreign(
+            self.grant.get(),
+            self.offset,
+            self.guest.get(),
+        ))
     }
 }
 

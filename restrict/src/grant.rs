@@ -2,7 +2,10 @@
 //! What both grant devices share: Xen's status codes, and the notification of
 //! the other side when pages go away.
 
-use xen_sys::gntdev::{self, UnmapNotifyAction};
+use xen_sys::{
+    gntdev::{self, UnmapNotifyAction},
+    grant_table,
+};
 
 use crate::{
     evtchn::BoundPort,
@@ -21,19 +24,25 @@ pub struct GrantError {
 
 impl GrantError {
     pub(crate) fn check(status: i16) -> Result<(), Self> {
-        if status == 0 { Ok(()) } else { Err(Self { status }) }
+        if status == grant_table::GNTST_OKAY {
+            Ok(())
+        } else {
+            Err(Self { status })
+        }
     }
 
     fn what(self) -> &'static str {
         match self.status {
-            -2 => "Xen has no such domain, or it may not be named",
-            -3 => "the guest has no such grant, or not for us",
-            -7 => "Xen is out of mappings",
-            -8 => "permission denied: the grant is read-only, or for somebody else",
-            -9 => "the granted page is not there any more",
-            -10 => "the range leaves the granted page",
-            -12 => "the page is being paged in: try again",
-            -13 => "Xen's grant table is full",
+            grant_table::GNTST_BAD_DOMAIN => "Xen has no such domain, or it may not be named",
+            grant_table::GNTST_BAD_GNTREF => "the guest has no such grant, or not for us",
+            grant_table::GNTST_NO_DEVICE_SPACE => "Xen is out of mappings",
+            grant_table::GNTST_PERMISSION_DENIED => {
+                "permission denied: the grant is read-only, or for somebody else"
+            }
+            grant_table::GNTST_BAD_PAGE => "the granted page is not there any more",
+            grant_table::GNTST_BAD_COPY_ARG => "the range leaves the granted page",
+            grant_table::GNTST_EAGAIN => "the page is being paged in: try again",
+            grant_table::GNTST_NO_SPACE => "Xen's grant table is full",
             _ => "Xen refused the grant",
         }
     }

@@ -168,7 +168,7 @@ impl Guest {
         })?;
         Ok(ResourceMapping {
             memory: SharedMemory::whole(map),
-            _ticket: ticket,
+            ticket,
         })
     }
 
@@ -223,7 +223,13 @@ impl Deref for GuestMemory {
 #[derive(Debug)]
 pub struct ResourceMapping {
     memory: SharedMemory,
-    _ticket: Ticket,
+    ticket: Ticket,
+}
+
+impl ResourceMapping {
+    pub(crate) fn handle(&self) -> &Handle {
+        self.ticket.handle()
+    }
 }
 
 impl Deref for ResourceMapping {

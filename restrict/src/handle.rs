@@ -79,7 +79,9 @@ impl Handle {
 
     /// Restricts this handle, or revokes it.
     pub(crate) fn restrict(&self, guest: GuestId) -> Result<()> {
-        self.state.restrict(guest).inspect_err(|_| self.state.revoke())
+        self.state
+            .restrict(guest)
+            .inspect_err(|_| self.state.revoke())
     }
 
     /// Runs `create` and records what it made, as one step for `restrict`.

@@ -34,10 +34,17 @@ impl HypercallBuffer {
     /// The kernel's own: `ENOMEM`, or `EINVAL` for 0 bytes.
     pub fn new(bytes: usize) -> Result<Self> {
         let failed = |errno| {
-            Error::new("make a hypercall buffer", Device::PrivCmd, Cause::errno(errno))
+            Error::new(
+                "make a hypercall buffer",
+                Device::PrivCmd,
+                Cause::errno(errno),
+            )
         };
         let pages = bytes.div_ceil(PAGE_SIZE);
-        let node = File::options().read(true).write(true).open("/dev/xen/hypercall");
+        let node = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/xen/hypercall");
         let map = match node {
             Ok(node) => Mmap::of(node.as_fd(), pages, Access::ReadWrite, 0).map_err(failed)?,
             Err(_) => {
@@ -114,7 +121,8 @@ impl PrivCmd<Unrestricted> {
     /// # Errors
     /// As [`hvm_param`](Self::hvm_param).
     pub fn set_hvm_param(&self, guest: GuestId, index: u32, value: u64) -> Result<()> {
-        self.hvm_op(guest, hvm_op::SET_PARAM, index, value).map(drop)
+        self.hvm_op(guest, hvm_op::SET_PARAM, index, value)
+            .map(drop)
     }
 
     fn hvm_op(

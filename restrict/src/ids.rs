@@ -4,6 +4,7 @@
 use std::{fmt, num::NonZeroU16, str::FromStr};
 
 use xen_sys::domid;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The domid of a guest: 1 to 0x7FEF.
 ///
@@ -47,11 +48,8 @@ impl GuestId {
     }
 
     /// Some other guest's domid, for probes that must be refused.
-    pub(crate) const fn another(self) -> Self {
-        match Self::new(self.get() + 1) {
-            Ok(next) => next,
-            Err(_) => Self::MIN,
-        }
+    pub(crate) fn another(self) -> Self {
+        Self::new(self.get() + 1).unwrap_or(Self::MIN)
     }
 }
 
@@ -124,7 +122,10 @@ fn reserved_name(domid: u16) -> &'static str {
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty), $format:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+            FromBytes, IntoBytes, Immutable, KnownLayout,
+        )]
         #[repr(transparent)]
         pub struct $name($inner);
 

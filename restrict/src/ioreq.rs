@@ -94,7 +94,9 @@ impl IoreqServer {
     /// As [`Guest::create_ioreq_server`]; `EEXIST` for an overlap.
     pub fn map_range(&self, range: &IoRange) -> Result<()> {
         let op = dm_op::MapIoRangeToIoreqServer(self.range(range));
-        self.guest.dm_op("map_io_range_to_ioreq_server", &op).map(drop)
+        self.guest
+            .dm_op("map_io_range_to_ioreq_server", &op)
+            .map(drop)
     }
 
     /// Gives up a range that was claimed, exactly as it was claimed.
@@ -103,7 +105,9 @@ impl IoreqServer {
     /// As [`Guest::create_ioreq_server`]; `ENOENT` for a range not claimed.
     pub fn unmap_range(&self, range: &IoRange) -> Result<()> {
         let op = dm_op::UnmapIoRangeFromIoreqServer(self.range(range));
-        self.guest.dm_op("unmap_io_range_from_ioreq_server", &op).map(drop)
+        self.guest
+            .dm_op("unmap_io_range_from_ioreq_server", &op)
+            .map(drop)
     }
 
     fn range(&self, range: &IoRange) -> dm_op::IoreqServerRange {
@@ -139,13 +143,19 @@ impl IoreqServer {
         let op = dm_op::MapMemTypeToIoreqServer {
             id: self.id.get(),
             type_: mem_type as u16,
-            flags: if writes { dm_op::IOREQ_MEM_ACCESS_WRITE } else { 0 },
+            flags: if writes {
+                dm_op::IOREQ_MEM_ACCESS_WRITE
+            } else {
+                0
+            },
             ..Default::default()
         };
-        self.guest.dm_op("map_mem_type_to_ioreq_server", &op).map(drop)
+        self.guest
+            .dm_op("map_mem_type_to_ioreq_server", &op)
+            .map(drop)
     }
 
-    /// Lets requests come, or stops them.
+    /// Stops requests, or lets them come again after [`start`](Self::start).
     ///
     /// # Errors
     /// As [`Guest::create_ioreq_server`].
@@ -158,19 +168,19 @@ impl IoreqServer {
         self.guest.dm_op("set_ioreq_server_state", &op).map(drop)
     }
 
-    /// Maps the request slots and binds the ports of the guest's first `vcpus`
-    /// vcpus, through a handle that may bind to this guest.
+    /// Enables the server and connects it: maps the request slots and binds
+    /// the ports of the guest's first `vcpus` vcpus, through a handle that may
+    /// bind to this guest.
+    ///
+    /// Xen makes the ports when the server is enabled, so requests can be
+    /// waiting by the time this returns; the first [`VcpuRequests::serve`]
+    /// finds them. On an error the server is disabled again.
     ///
     /// # Errors
     /// [`Cause::TooMany`] for more than [`MAX_VCPUS`]; as
     /// [`Guest::map_resource`] and [`EventChannel::bind_interdomain`]; `EINVAL`
     /// where the guest has fewer vcpus.
-    pub fn vcpu_requests<S: State>(
-        &self,
-        events: &EventChannel<S>,
-        vcpus: u32,
-    ) -> Result<VcpuRequests> {
-        const OPERATION: &str = "map the request slots";
+    pub fn start<S: State>(&self, events: &EventChannel<S>, vcpus: u32) -> Result<VcpuRequests> {
         if !(1..=MAX_VCPUS).contains(&vcpus) {
             let cause = Cause::TooMany {
                 what: "vcpus",
@@ -178,18 +188,25 @@ impl IoreqServer {
                 limit: MAX_VCPUS as usize,
                 hint: ", or ask for at least 1",
             };
-            return Err(self.guest.wrong(OPERATION, cause));
+            return Err(self.guest.wrong("start an ioreq server", cause));
         }
-        let resource = Resource::IoreqServer(self.id);
+        self.set_enabled(true)?;
+        self.connect(events, vcpus as usize).inspect_err(|_| {
+            let _ = self.set_enabled(false);
+        })
+    }
+
+    fn connect<S: State>(&self, events: &EventChannel<S>, vcpus: usize) -> Result<VcpuRequests> {
         let frame = memory::ioreq_server_frame_ioreq(0);
-        let page = self.guest.map_resource(resource, frame, 1)?;
+        let page = self
+            .guest
+            .map_resource(Resource::IoreqServer(self.id), frame, 1)?;
         let bind = |vcpu: usize| {
-            let at = vcpu * SLOT + VP_EPORT;
-            let remote = page.get::<u32>(at);
-            let remote = remote.map_err(|e| self.guest.wrong(OPERATION, e.into()))?;
+            let remote = page.get::<u32>(vcpu * SLOT + VP_EPORT);
+            let remote = remote.map_err(|e| self.guest.wrong("read a vcpu's port", e.into()))?;
             events.bind_guest(self.guest.id(), Port::new(remote))
         };
-        let ports = (0..vcpus as usize).map(bind).collect::<Result<_>>()?;
+        let ports = (0..vcpus).map(bind).collect::<Result<_>>()?;
         Ok(VcpuRequests { page, ports })
     }
 
@@ -197,7 +214,7 @@ impl IoreqServer {
     ///
     /// # Errors
     /// [`Cause::Invalid`] when the server was created without; as
-    /// [`vcpu_requests`](Self::vcpu_requests).
+    /// [`start`](Self::start).
     pub fn buffered_requests<S: State>(
         &self,
         events: &EventChannel<S>,
@@ -213,7 +230,7 @@ impl IoreqServer {
         let page = self.guest.map_resource(resource, frame, 1)?;
         let info = dm_op::GetIoreqServerInfo {
             id: self.id.get(),
-            flags: dm_op::IOREQ_SERVER_INFO_NO_GFNS,
+            flags: dm_op::NO_GFNS,
             ..Default::default()
         };
         let info = self.guest.dm_op("get_ioreq_server_info", &info)?;
@@ -387,16 +404,18 @@ impl<'p> Slot<'p> {
 
     /// Whether there was a request, which is then answered.
     fn answer(&self, answer: impl FnOnce(&IoRequest) -> u64) -> bool {
-        const STATE: u8 = 0xf;
         // Acquire: what Xen wrote before it set the state is seen.
         let flags = self.flags.load(Ordering::Acquire);
-        if flags & STATE != ioreq::STATE_IOREQ_READY {
+        if flags & ioreq::FLAGS_STATE != ioreq::STATE_IOREQ_READY {
             return false;
         }
         let Ok(raw) = self.page.get::<ioreq::Ioreq>(self.vcpu * SLOT) else {
             return false;
         };
-        let set_state = |state: u8| self.flags.store(flags & !STATE | state, Ordering::Release);
+        let set_state = |state: u8| {
+            self.flags
+                .store(flags & !ioreq::FLAGS_STATE | state, Ordering::Release);
+        };
         set_state(ioreq::STATE_IOREQ_INPROCESS);
         let request = IoRequest {
             kind: raw.type_.into(),
@@ -474,7 +493,11 @@ fn drain(
                 remedy: "destroy the server: its queue is broken",
             });
         }
-        let high = if used == 2 { entry(page, read.wrapping_add(1))?.data } else { 0 };
+        let high = if used == 2 {
+            entry(page, read.wrapping_add(1))?.data
+        } else {
+            0
+        };
         take(&IoRequest {
             kind: first.type_.into(),
             vcpu: 0,

@@ -19,8 +19,7 @@
 //!
 //! let server = privcmd.guest().create_ioreq_server(false)?;
 //! server.map_range(&IoRange::Ports(0x500..=0x503))?;
-//! let requests = server.vcpu_requests(&events, 1)?;
-//! server.set_enabled(true)?;
+//! let requests = server.start(&events, 1)?;
 //! loop {
 //!     requests.serve(&events, Duration::MAX, |request| !request.data)?;
 //! }
@@ -80,9 +79,7 @@ mod state;
 mod volatile;
 
 pub use device::Device;
-pub use dm_op::{
-    CacheAttr, DM_OP_MAX_BUFFERS, Event, MemType, PciAddress, ShutdownReason,
-};
+pub use dm_op::{CacheAttr, DM_OP_MAX_BUFFERS, Event, MemType, PciAddress, ShutdownReason};
 pub use error::{Cause, Error, Result};
 pub use evtchn::{BoundPort, EventChannel};
 #[cfg(feature = "tokio")]

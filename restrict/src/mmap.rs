@@ -55,7 +55,14 @@ impl Mmap {
         // SAFETY: the kernel chooses a free range; what it maps is only ever
         // reached through this object.
         let start = unsafe {
-            mmap(None, length, access.prot(), MapFlags::MAP_SHARED, fd, offset)
+            mmap(
+                None,
+                length,
+                access.prot(),
+                MapFlags::MAP_SHARED,
+                fd,
+                offset,
+            )
         }?;
         Ok(Self {
             start: start.cast(),
@@ -68,9 +75,8 @@ impl Mmap {
     pub(crate) fn anonymous(pages: usize) -> Result<Self, Errno> {
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE;
         // SAFETY: the kernel chooses a free range.
-        let start = unsafe {
-            mmap_anonymous(None, length(pages)?, Access::ReadWrite.prot(), flags)
-        }?;
+        let start =
+            unsafe { mmap_anonymous(None, length(pages)?, Access::ReadWrite.prot(), flags) }?;
         Ok(Self {
             start: start.cast(),
             pages,
@@ -100,7 +106,9 @@ impl Mmap {
 }
 
 fn length(pages: usize) -> Result<NonZeroUsize, Errno> {
-    let bytes = pages.checked_mul(PAGE_SIZE).filter(|b| *b <= isize::MAX as usize);
+    let bytes = pages
+        .checked_mul(PAGE_SIZE)
+        .filter(|b| *b <= isize::MAX as usize);
     bytes.and_then(NonZeroUsize::new).ok_or(Errno::EINVAL)
 }
 

@@ -72,7 +72,11 @@ impl PrivCmd<Unrestricted> {
             match probe_privcmd(handle.as_fd(), guest) {
                 Ok(()) => {}
                 Err(Errno::EPERM) => {
-                    return Err(Error::new("open", Device::PrivCmd, Cause::AlreadyRestricted));
+                    return Err(Error::new(
+                        "open",
+                        Device::PrivCmd,
+                        Cause::AlreadyRestricted,
+                    ));
                 }
                 Err(errno) => return Err(handle.failed("open", errno)),
             }

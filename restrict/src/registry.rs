@@ -121,7 +121,10 @@ pub fn restrict_all(guest: GuestId) -> Result<()> {
         }
     }
     if first.is_err() {
-        let open = registry.handles.iter().filter(|h| h.restricted() != Some(guest));
+        let open = registry
+            .handles
+            .iter()
+            .filter(|h| h.restricted() != Some(guest));
         open.for_each(|handle| handle.revoke());
     }
     first

@@ -34,14 +34,16 @@ impl Handles {
     /// Every attempt against every target.
     pub(crate) fn all(&self, a: GuestId, b: GuestId) -> Vec<Seen> {
         let rows = rows(a, b).into_iter();
-        rows.map(|(attempt, target, _)| attempt.run(self, target)).collect()
+        rows.map(|(attempt, target, _)| attempt.run(self, target))
+            .collect()
     }
 }
 
 /// The same with fresh handles for each attempt, since some attempts restrict.
 pub(crate) fn unrestricted(a: GuestId, b: GuestId) -> Result<Vec<Seen>> {
     let rows = rows(a, b).into_iter();
-    rows.map(|(attempt, target, _)| Ok(attempt.run(&Handles::open()?, target))).collect()
+    rows.map(|(attempt, target, _)| Ok(attempt.run(&Handles::open()?, target)))
+        .collect()
 }
 
 /// Attempt, domid, and the target's name: "-" where the attempt has no domid.
@@ -78,7 +80,11 @@ pub(crate) fn print(a: GuestId, b: GuestId, before: &[Seen], after: &[Seen]) -> 
         surprises += usize::from(!holds);
         println!(
             "{:<36} {target:<8}{before:<14}{expected:<11}{after:<11}{}",
-            if attempt.name == last { "" } else { attempt.name },
+            if attempt.name == last {
+                ""
+            } else {
+                attempt.name
+            },
             if holds { "holds" } else { "SURPRISE" },
         );
         last = attempt.name;

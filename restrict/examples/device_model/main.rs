@@ -96,8 +96,7 @@ fn serve(
 
     let server = guest.create_ioreq_server(false)?;
     server.map_range(&IoRange::Ports(0x500..=0x503))?;
-    let requests = server.vcpu_requests(events, 1)?;
-    server.set_enabled(true)?;
+    let requests = server.start(events, 1)?;
 
     let mut device = Complement::default();
     let errors = status.get::<u64>(ERRORS)?;
@@ -107,7 +106,11 @@ fn serve(
     }
     let wrong = status.get::<u64>(ERRORS)? - errors;
     let domid = status.get::<u64>(DOMID)?;
-    println!("answered {} I/O requests of {}", device.answered, guest.id());
+    println!(
+        "answered {} I/O requests of {}",
+        device.answered,
+        guest.id()
+    );
     println!("  the guest found {wrong} answers wrong");
     println!("  the guest's memory says that it is domain {domid}\n");
     if device.answered < 2000 || wrong != 0 || domid != u64::from(guest.id().get()) {

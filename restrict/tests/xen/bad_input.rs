@@ -2,11 +2,7 @@
 //! What can be wrong with a host, a descriptor or a domain, on a real Xen, and
 //! that nothing is left behind.
 
-use std::{
-    env, fs,
-    os::fd::OwnedFd,
-    process::Command,
-};
+use std::{env, fs, os::fd::OwnedFd, process::Command};
 
 use nix::{
     mount::{MsFlags, mount},
@@ -14,8 +10,8 @@ use nix::{
     unistd::{Uid, setuid},
 };
 use xen_restrict::{
-    Access, Cause, Device, Error, EventChannel, GrantAllocator, GrantDevice, GuestId, Port, PrivCmd,
-    Resource,
+    Access, Cause, Device, Error, EventChannel, GrantAllocator, GrantDevice, GuestId, Port,
+    PrivCmd, Resource,
 };
 use xen_sys::privcmd;
 
@@ -111,13 +107,29 @@ alone! {
 
 #[test]
 fn descriptors_of_other_files_are_not_adopted() {
-    for path in ["/dev/null", "/dev/xen/gntdev", "/dev/xen/evtchn", "/proc/xen/privcmd"] {
+    for path in [
+        "/dev/null",
+        "/dev/xen/gntdev",
+        "/dev/xen/evtchn",
+        "/proc/xen/privcmd",
+    ] {
         let error = PrivCmd::from_fd(open(path), a()).unwrap_err();
-        assert!(matches!(error.cause, Cause::WrongDevice { .. }), "{path}: {error:#}");
+        assert!(
+            matches!(error.cause, Cause::WrongDevice { .. }),
+            "{path}: {error:#}"
+        );
     }
-    for path in ["/dev/null", "/dev/xen/gntalloc", "/dev/xen/privcmd", "/proc/xen/privcmd"] {
+    for path in [
+        "/dev/null",
+        "/dev/xen/gntalloc",
+        "/dev/xen/privcmd",
+        "/proc/xen/privcmd",
+    ] {
         let error = EventChannel::from_fd(open(path), a()).unwrap_err();
-        assert!(matches!(error.cause, Cause::WrongDevice { .. }), "{path}: {error:#}");
+        assert!(
+            matches!(error.cause, Cause::WrongDevice { .. }),
+            "{path}: {error:#}"
+        );
     }
     let (reader, _writer) = std::io::pipe().unwrap();
     let error = EventChannel::from_fd(OwnedFd::from(reader), a()).unwrap_err();
@@ -161,7 +173,10 @@ fn a_guest_that_dies_in_between_is_told() {
     let server = view.create_ioreq_server(false).unwrap();
     drop(guest);
     let last: u64 = memory.get(0).unwrap();
-    assert_eq!(last, 0x5845_4e4c_4142_0001, "what is mapped stays until it is dropped");
+    assert_eq!(
+        last, 0x5845_4e4c_4142_0001,
+        "what is mapped stays until it is dropped"
+    );
     drop(memory);
     // Xen lets the domain go when nothing of it is mapped any more.
     crate::support::eventually("the domain is gone", || {

@@ -50,7 +50,9 @@ fn a_masked_port_is_silent_until_unmasked() {
     assert_eq!(events.pending(&mut queue).unwrap().len(), 1);
     let before = guest.get(Field::Events);
     port.notify().unwrap();
-    eventually("the guest's second answer", || guest.get(Field::Events) > before);
+    eventually("the guest's second answer", || {
+        guest.get(Field::Events) > before
+    });
     thread::sleep(Duration::from_millis(20));
     assert_eq!(events.pending(&mut queue).unwrap(), []);
     events.unmask(&[port.port()]).unwrap();
@@ -104,12 +106,17 @@ fn waiting_ends() {
 fn tokio_awaits_the_guest() {
     let (_lock, guest) = guest_a();
     let (events, port) = connected(&guest, Field::Port0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let events = xen_restrict::AsyncEventChannel::new(events).unwrap();
         let mut queue = [Port::new(0); 8];
         let short = Duration::from_millis(50);
-        tokio::time::timeout(short, events.pending(&mut queue)).await.unwrap_err();
+        tokio::time::timeout(short, events.pending(&mut queue))
+            .await
+            .unwrap_err();
         for _ in 0..3 {
             port.notify().unwrap();
             let pending = tokio::time::timeout(20 * SECOND, events.pending(&mut queue));
@@ -124,7 +131,9 @@ fn tokio_awaits_the_guest() {
 fn a_port_is_bound_once_and_free_again_when_dropped() {
     let (_lock, guest) = guest_a();
     let (events, port) = connected(&guest, Field::Port3);
-    let error = events.bind_interdomain(guest.port(Field::Port3)).unwrap_err();
+    let error = events
+        .bind_interdomain(guest.port(Field::Port3))
+        .unwrap_err();
     assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");
     drop(port);
     // Xen takes the remote end back to unbound.
@@ -137,7 +146,9 @@ fn bad_ports_and_domains_say_why() {
     let events = EventChannel::open().unwrap();
     let error = events.bind_interdomain(nobody(), Port::new(1)).unwrap_err();
     assert!(matches!(error.cause, Cause::NoSuchDomain), "{error:#}");
-    let error = events.bind_interdomain(a(), Port::new(u32::MAX)).unwrap_err();
+    let error = events
+        .bind_interdomain(a(), Port::new(u32::MAX))
+        .unwrap_err();
     assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");
     let error = events.bind_virq(1000).unwrap_err();
     assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");

@@ -5,13 +5,17 @@
 use nix::errno::Errno;
 use xen_sys::{domid, evtchn, privcmd};
 
-use crate::support::{LabGuest, Field, a, b, may_bind, may_dm_op, nobody, open, raw};
+use crate::support::{Field, LabGuest, a, b, may_bind, may_dm_op, nobody, open, raw};
 
 const PRIVCMD: &str = "/dev/xen/privcmd";
 const EVTCHN: &str = "/dev/xen/evtchn";
 
 fn restrict_evtchn(fd: &std::os::fd::OwnedFd, domid: u16) -> Result<i32, Errno> {
-    raw(fd, evtchn::RESTRICT_DOMID, &mut evtchn::RestrictDomid { domid })
+    raw(
+        fd,
+        evtchn::RESTRICT_DOMID,
+        &mut evtchn::RestrictDomid { domid },
+    )
 }
 
 #[test]
@@ -22,9 +26,15 @@ fn privcmd_restricts_once_and_for_all_duplicates() {
     assert_eq!(may_dm_op(&fd, b), Ok(0));
     assert_eq!(raw(&fd, privcmd::RESTRICT, &mut a.clone()), Ok(0));
     assert_eq!(raw(&fd, privcmd::RESTRICT, &mut a.clone()), Ok(0));
-    assert_eq!(raw(&fd, privcmd::RESTRICT, &mut b.clone()), Err(Errno::EINVAL));
+    assert_eq!(
+        raw(&fd, privcmd::RESTRICT, &mut b.clone()),
+        Err(Errno::EINVAL)
+    );
     let mut invalid = domid::INVALID;
-    assert_eq!(raw(&fd, privcmd::RESTRICT, &mut invalid), Err(Errno::EINVAL));
+    assert_eq!(
+        raw(&fd, privcmd::RESTRICT, &mut invalid),
+        Err(Errno::EINVAL)
+    );
     for fd in [&fd, &duplicate] {
         assert_eq!(may_dm_op(fd, a), Ok(0));
         for other in [b, domid::DOM0, domid::SELF, domid::INVALID, nobody().get()] {
@@ -64,9 +74,15 @@ fn a_buffer_for_a_domain_that_is_not_there_is_esrch() {
         type_: xen_sys::memory::RESOURCE_GRANT_TABLE,
         ..Default::default()
     };
-    assert_eq!(raw(&fd, privcmd::MMAP_RESOURCE, &mut size), Err(Errno::ESRCH));
+    assert_eq!(
+        raw(&fd, privcmd::MMAP_RESOURCE, &mut size),
+        Err(Errno::ESRCH)
+    );
     size.dom = b().get();
-    assert_eq!(raw(&fd, privcmd::MMAP_RESOURCE, &mut size), Err(Errno::EPERM));
+    assert_eq!(
+        raw(&fd, privcmd::MMAP_RESOURCE, &mut size),
+        Err(Errno::EPERM)
+    );
 }
 
 #[test]
@@ -112,7 +128,9 @@ fn evtchn_leaves_old_ports_usable() {
         remote_domain: b().get().into(),
         remote_port: guest.port(Field::Port3).get(),
     };
-    let port = raw(&fd, evtchn::BIND_INTERDOMAIN, &mut bind).unwrap().cast_unsigned();
+    let port = raw(&fd, evtchn::BIND_INTERDOMAIN, &mut bind)
+        .unwrap()
+        .cast_unsigned();
     assert_eq!(restrict_evtchn(&fd, a().get()), Ok(0));
     let notified = raw(&fd, evtchn::NOTIFY, &mut evtchn::Notify { port });
     assert_eq!(notified, Ok(0), "this is why leftovers are refused");

@@ -22,7 +22,10 @@ fn writable(guest: &LabGuest) -> Vec<GrantRef> {
 fn granted_pages_are_the_guests_pages() {
     let (_lock, guest) = guest_a();
     let refs = writable(&guest);
-    let pages = GrantDevice::open().unwrap().map(a(), &refs, Access::ReadWrite).unwrap();
+    let pages = GrantDevice::open()
+        .unwrap()
+        .map(a(), &refs, Access::ReadWrite)
+        .unwrap();
     assert_eq!(pages.pages(), 8);
     for page in 0..8_u64 {
         let at = usize::try_from(page).unwrap() * PAGE_SIZE + 16;
@@ -30,7 +33,9 @@ fn granted_pages_are_the_guests_pages() {
         assert_eq!(pages.get::<u64>(at).unwrap(), expected);
     }
     let guest_view = PrivCmd::open().unwrap().guest(a());
-    let memory = guest_view.map(&[guest.gfn(Field::WritableGfn)], Access::Read).unwrap();
+    let memory = guest_view
+        .map(&[guest.gfn(Field::WritableGfn)], Access::Read)
+        .unwrap();
     let old = pages.get::<u64>(24).unwrap();
     pages.set(24, &0xfeed_u64).unwrap();
     assert_eq!(memory.get::<u64>(24).unwrap(), 0xfeed);
@@ -49,7 +54,10 @@ fn read_only_grants_are_read_only() {
         send_event: None,
     });
     let error = error.unwrap_err();
-    assert!(matches!(error.cause, Cause::Access(AccessError::ReadOnly)), "{error:#}");
+    assert!(
+        matches!(error.cause, Cause::Access(AccessError::ReadOnly)),
+        "{error:#}"
+    );
     drop(pages);
     let error = grants.map(a(), &refs, Access::ReadWrite).unwrap_err();
     assert!(error.cause.raw_os_error().is_some(), "{error:#}");
@@ -79,12 +87,18 @@ fn grants_that_are_not_there_are_refused_whole() {
 fn the_other_side_learns_of_an_unmapping() {
     let (_lock, guest) = guest_a();
     let events = EventChannel::open().unwrap();
-    let port = events.bind_interdomain(a(), guest.port(Field::Port2)).unwrap();
+    let port = events
+        .bind_interdomain(a(), guest.port(Field::Port2))
+        .unwrap();
     let privcmd = PrivCmd::open().unwrap();
-    let memory = privcmd.guest(a()).map(&[guest.gfn(Field::WritableGfn)], Access::ReadWrite);
+    let memory = privcmd
+        .guest(a())
+        .map(&[guest.gfn(Field::WritableGfn)], Access::ReadWrite);
     let memory = memory.unwrap();
     memory.set(100, &0x55_u8).unwrap();
-    let pages = GrantDevice::open().unwrap().map(a(), &writable(&guest), Access::ReadWrite);
+    let pages = GrantDevice::open()
+        .unwrap()
+        .map(a(), &writable(&guest), Access::ReadWrite);
     let pages = pages.unwrap();
     pages
         .notify_on_unmap(UnmapNotify {
@@ -97,10 +111,15 @@ fn the_other_side_learns_of_an_unmapping() {
         send_event: None,
     };
     let error = pages.notify_on_unmap(outside).unwrap_err();
-    assert!(matches!(error.cause, Cause::Access(AccessError::OutOfRange { .. })));
+    assert!(matches!(
+        error.cause,
+        Cause::Access(AccessError::OutOfRange { .. })
+    ));
     assert_eq!(memory.get::<u8>(100).unwrap(), 0x55);
     drop(pages);
-    eventually("the byte is cleared", || memory.get::<u8>(100).unwrap() == 0);
+    eventually("the byte is cleared", || {
+        memory.get::<u8>(100).unwrap() == 0
+    });
     let page = u64::from(a().get()) << 48;
     memory.set(96, &(page | 96)).unwrap();
 }
@@ -126,7 +145,10 @@ fn copies_go_both_ways_and_each_has_its_status() {
     grants.copy(&mut segments).unwrap();
     segments[0].status().unwrap();
     let refused = segments[1].status().unwrap_err();
-    assert!(refused.status < 0 && !refused.to_string().is_empty(), "{refused}");
+    assert!(
+        refused.status < 0 && !refused.to_string().is_empty(),
+        "{refused}"
+    );
     segments[2].status().unwrap();
     let domid = u64::from(a().get()) << 48;
     assert_eq!(page[8..16], (domid | 1 << 32 | 8).to_ne_bytes());
@@ -139,13 +161,17 @@ fn copies_go_both_ways_and_each_has_its_status() {
     grants.copy(&mut segments).unwrap();
     segments[0].status().unwrap();
     assert_eq!(pages.get::<[u8; 8]>(4 * PAGE_SIZE).unwrap(), *b"restrict");
-    let mut segments =
-        [CopySegment::between(byte(refs[4], 0), byte(refs[5], 64), 8).unwrap()];
+    let mut segments = [CopySegment::between(byte(refs[4], 0), byte(refs[5], 64), 8).unwrap()];
     grants.copy(&mut segments).unwrap();
     segments[0].status().unwrap();
-    assert_eq!(pages.get::<[u8; 8]>(5 * PAGE_SIZE + 64).unwrap(), *b"restrict");
+    assert_eq!(
+        pages.get::<[u8; 8]>(5 * PAGE_SIZE + 64).unwrap(),
+        *b"restrict"
+    );
     pages.set(4 * PAGE_SIZE, &old).unwrap();
-    pages.set(5 * PAGE_SIZE + 64, &(domid | 5 << 32 | 64)).unwrap();
+    pages
+        .set(5 * PAGE_SIZE + 64, &(domid | 5 << 32 | 64))
+        .unwrap();
 
     // Read-only grants are not written.
     let read_only = refs_read_only(&guest);
@@ -175,13 +201,18 @@ fn a_copy_beyond_the_page_is_not_even_tried() {
 #[test]
 fn pages_are_granted_and_taken_back() {
     let (_lock, guest) = guest_a();
-    let pages = GrantAllocator::open().unwrap().grant(a(), 3, Access::ReadWrite).unwrap();
+    let pages = GrantAllocator::open()
+        .unwrap()
+        .grant(a(), 3, Access::ReadWrite)
+        .unwrap();
     assert_eq!((pages.refs().len(), pages.pages()), (3, 3));
     pages.set(2 * PAGE_SIZE, &42_u64).unwrap();
     assert_eq!(pages.get::<u64>(2 * PAGE_SIZE).unwrap(), 42);
     assert_eq!(pages.get::<u64>(0).unwrap(), 0, "zeroed");
     let events = EventChannel::open().unwrap();
-    let port = events.bind_interdomain(a(), guest.port(Field::Port1)).unwrap();
+    let port = events
+        .bind_interdomain(a(), guest.port(Field::Port1))
+        .unwrap();
     pages
         .notify_on_unmap(UnmapNotify {
             clear_byte: Some(0),

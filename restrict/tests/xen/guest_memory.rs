@@ -30,7 +30,10 @@ fn writes_are_seen_through_another_mapping() {
     let memory = privcmd.guest().map(&[gfn, gfn], Access::ReadWrite).unwrap();
     let before = memory.get::<u64>(8).unwrap();
     memory.set(8, &0x0123_4567_89ab_cdef_u64).unwrap();
-    assert_eq!(memory.get::<u64>(PAGE_SIZE + 8).unwrap(), 0x0123_4567_89ab_cdef);
+    assert_eq!(
+        memory.get::<u64>(PAGE_SIZE + 8).unwrap(),
+        0x0123_4567_89ab_cdef
+    );
     memory.set(8, &before).unwrap();
 }
 
@@ -44,7 +47,10 @@ fn pages_that_are_not_there_are_named_and_the_others_work() {
     let magic = memory.get::<u64>(0).unwrap();
     assert_eq!(memory.get::<u64>(2 * PAGE_SIZE).unwrap(), magic);
     let hole = memory.get::<u64>(PAGE_SIZE - 4).unwrap_err();
-    assert!(matches!(hole, AccessError::Missing(m) if m.page == 1), "{hole}");
+    assert!(
+        matches!(hole, AccessError::Missing(m) if m.page == 1),
+        "{hole}"
+    );
     assert!(hole.to_string().contains("page 1"), "{hole}");
 }
 
@@ -55,8 +61,14 @@ fn thousands_of_pages_in_one_mapping() {
     let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
     let memory = privcmd.guest().map(&gfns, Access::Read).unwrap();
     let magic = memory.get::<u64>(0x200 * PAGE_SIZE).unwrap();
-    assert_eq!(memory.get::<u64>((4096 + 0x200) * PAGE_SIZE).unwrap(), magic);
-    assert_eq!(memory.get::<u64>((8192 + 0x200) * PAGE_SIZE).unwrap(), magic);
+    assert_eq!(
+        memory.get::<u64>((4096 + 0x200) * PAGE_SIZE).unwrap(),
+        magic
+    );
+    assert_eq!(
+        memory.get::<u64>((8192 + 0x200) * PAGE_SIZE).unwrap(),
+        magic
+    );
 }
 
 #[test]
@@ -77,13 +89,25 @@ fn bad_mappings_say_why() {
     let privcmd = PrivCmd::open().unwrap();
     let error = privcmd.guest(a()).map(&[], Access::Read).unwrap_err();
     assert!(matches!(error.cause, Cause::Invalid { .. }), "{error:#}");
-    let error = privcmd.guest(nobody()).map(&[STATUS; 2], Access::Read).unwrap_err();
+    let error = privcmd
+        .guest(nobody())
+        .map(&[STATUS; 2], Access::Read)
+        .unwrap_err();
     assert!(matches!(error.cause, Cause::NoSuchDomain), "{error:#}");
-    let error = privcmd.guest(nobody()).resource_frames(Resource::GrantTable).unwrap_err();
+    let error = privcmd
+        .guest(nobody())
+        .resource_frames(Resource::GrantTable)
+        .unwrap_err();
     assert!(matches!(error.cause, Cause::NoSuchDomain), "{error:#}");
-    let error = privcmd.guest(a()).map_resource(Resource::GrantTable, 4096, 1).unwrap_err();
+    let error = privcmd
+        .guest(a())
+        .map_resource(Resource::GrantTable, 4096, 1)
+        .unwrap_err();
     assert!(error.cause.raw_os_error().is_some(), "{error:#}");
-    let error = privcmd.guest(a()).map_resource(Resource::GrantTable, 0, 0).unwrap_err();
+    let error = privcmd
+        .guest(a())
+        .map_resource(Resource::GrantTable, 0, 0)
+        .unwrap_err();
     assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");
 }
 

@@ -19,17 +19,24 @@ fn xen_tells_its_version_by_value_and_by_buffer() {
     unsafe { privcmd.hypercall(hypercall::XEN_VERSION, arguments) }.unwrap();
     let extra = buffer.memory().get::<[u8; 16]>(0).unwrap();
     let text = std::fs::read_to_string("/sys/hypervisor/version/extra").unwrap();
-    assert!(extra.starts_with(text.trim().as_bytes()), "{extra:?} {text}");
+    assert!(
+        extra.starts_with(text.trim().as_bytes()),
+        "{extra:?} {text}"
+    );
 }
 
 #[test]
 fn parameters_of_a_guest_are_read() {
     let privcmd = PrivCmd::open().unwrap();
-    let store = privcmd.hvm_param(a(), hvm_op::HVM_PARAM_STORE_EVTCHN).unwrap();
+    let store = privcmd
+        .hvm_param(a(), hvm_op::HVM_PARAM_STORE_EVTCHN)
+        .unwrap();
     assert_ne!(store, 0);
     let error = privcmd.hvm_param(a(), 10_000).unwrap_err();
     assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");
-    let error = privcmd.hvm_param(nobody(), hvm_op::HVM_PARAM_STORE_EVTCHN).unwrap_err();
+    let error = privcmd
+        .hvm_param(nobody(), hvm_op::HVM_PARAM_STORE_EVTCHN)
+        .unwrap_err();
     assert!(matches!(error.cause, Cause::NoSuchDomain), "{error:#}");
 }
 

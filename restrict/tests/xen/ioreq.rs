@@ -4,8 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use xen_restrict::{
-    Cause, EventChannel, IoKind, IoRange, IoRequest, IoreqServer, PrivCmd, Restricted,
-    VcpuRequests,
+    Cause, EventChannel, IoKind, IoRange, IoRequest, IoreqServer, PrivCmd, Restricted, VcpuRequests,
 };
 
 use crate::support::{Field, Order, a, eventually, guest_a};
@@ -19,8 +18,7 @@ fn server(range: &IoRange) -> (EventChannel<Restricted>, IoreqServer, VcpuReques
     let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
     let server = privcmd.guest().create_ioreq_server(false).unwrap();
     server.map_range(range).unwrap();
-    let requests = server.vcpu_requests(&events, 1).unwrap();
-    server.set_enabled(true).unwrap();
+    let requests = server.start(&events, 1).unwrap();
     (events, server, requests)
 }
 
@@ -41,7 +39,9 @@ fn port_requests_are_answered() {
     let running = guest.order(Order::Ports, 500);
     let (mut last, mut answered) = (0, 0);
     eventually("500 writes and 500 reads", || {
-        answered += requests.serve(&events, SECOND, complement(&mut last)).unwrap();
+        answered += requests
+            .serve(&events, SECOND, complement(&mut last))
+            .unwrap();
         running.is_done()
     });
     assert_eq!((answered, running.errors()), (1000, 0));
@@ -106,12 +106,20 @@ fn a_disabled_server_gets_nothing() {
     let (_lock, guest) = guest_a();
     let (events, server, requests) = server(&PORTS);
     // Binding left one event pending; it is no request.
-    assert_eq!(requests.serve(&events, SECOND, |_| unreachable!()).unwrap(), 0);
+    assert_eq!(
+        requests.serve(&events, SECOND, |_| unreachable!()).unwrap(),
+        0
+    );
     server.set_enabled(false).unwrap();
     let running = guest.order(Order::Ports, 10);
     eventually("10 answers by Xen", || running.is_done());
     let timeout = Duration::from_millis(50);
-    assert_eq!(requests.serve(&events, timeout, |_| unreachable!()).unwrap(), 0);
+    assert_eq!(
+        requests
+            .serve(&events, timeout, |_| unreachable!())
+            .unwrap(),
+        0
+    );
 }
 
 #[test]
@@ -156,10 +164,10 @@ fn vcpus_that_are_not_there_are_refused() {
     let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
     let server = privcmd.guest().create_ioreq_server(false).unwrap();
     for vcpus in [0, 129, u32::MAX] {
-        let error = server.vcpu_requests(&events, vcpus).unwrap_err();
+        let error = server.start(&events, vcpus).unwrap_err();
         assert!(matches!(error.cause, Cause::TooMany { .. }), "{error:#}");
     }
-    let error = server.vcpu_requests(&events, 2).unwrap_err();
+    let error = server.start(&events, 2).unwrap_err();
     assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");
 }
 

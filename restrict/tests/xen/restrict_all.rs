@@ -15,9 +15,7 @@ use xen_restrict::{
 };
 use xen_sys::evtchn;
 
-use crate::support::{
-    STATUS, a, alone, b, behind, fail_ioctl, may_bind, may_dm_op, number, open,
-};
+use crate::support::{STATUS, a, alone, b, behind, fail_ioctl, may_bind, may_dm_op, number, open};
 
 alone! {
     fn every_handle_is_restricted_or_revoked() {
@@ -176,7 +174,9 @@ fn unrestricted_descriptors() -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc/self/fd").unwrap() {
         let path = entry.unwrap().path();
-        let Ok(link) = fs::read_link(&path) else { continue };
+        let Ok(link) = fs::read_link(&path) else {
+            continue;
+        };
         let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
         // SAFETY: only borrowed for one ioctl; a number that was closed or
         // reused meanwhile gives an error or the truth about its successor.
@@ -199,5 +199,8 @@ fn unrestricted_descriptors() -> Vec<String> {
 fn an_unrestricted_descriptor_is_seen() {
     let fd: OwnedFd = open("/dev/xen/gntdev");
     let found = unrestricted_descriptors();
-    assert!(found.contains(&format!("{}: /dev/xen/gntdev", number(&fd))), "{found:?}");
+    assert!(
+        found.contains(&format!("{}: /dev/xen/gntdev", number(&fd))),
+        "{found:?}"
+    );
 }

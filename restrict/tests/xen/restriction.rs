@@ -21,14 +21,19 @@ fn leftovers(error: &Error) -> Vec<(Option<u16>, Held)> {
     let Cause::Leftovers(list) = &error.cause else {
         panic!("{error:#}");
     };
-    let pairs = list.iter().map(|l| (l.domain.map(u16::from), l.what.clone()));
+    let pairs = list
+        .iter()
+        .map(|l| (l.domain.map(u16::from), l.what.clone()));
     pairs.collect()
 }
 
 #[test]
 fn a_restricted_privcmd_reaches_its_guest_and_no_other() {
     let privcmd = PrivCmd::open().unwrap();
-    let (before, other) = (privcmd.guest(b()), privcmd.as_fd().try_clone_to_owned().unwrap());
+    let (before, other) = (
+        privcmd.guest(b()),
+        privcmd.as_fd().try_clone_to_owned().unwrap(),
+    );
     let privcmd = privcmd.restrict(a()).unwrap();
     assert_eq!(privcmd.restricted_to(), a());
     privcmd.guest().map(&[STATUS], Access::ReadWrite).unwrap();
@@ -42,7 +47,10 @@ fn a_restricted_privcmd_reaches_its_guest_and_no_other() {
     assert_eq!(may_dm_op(&other, b().get()), Err(Errno::EPERM));
     // Adopting the duplicate proves the same.
     let refused = PrivCmd::from_fd(other.try_clone().unwrap(), b()).unwrap_err();
-    assert!(matches!(refused.cause, Cause::RestrictedElsewhere { .. }), "{refused:#}");
+    assert!(
+        matches!(refused.cause, Cause::RestrictedElsewhere { .. }),
+        "{refused:#}"
+    );
     let adopted = PrivCmd::from_fd(other, a()).unwrap();
     adopted.guest().map(&[STATUS], Access::Read).unwrap();
 }
@@ -62,7 +70,10 @@ fn a_restricted_event_channel_reaches_its_guest_and_no_other() {
         assert!(matches!(refused.cause, Cause::Restricted), "{refused:#}");
     }
     let refused = EventChannel::from_fd(other.try_clone().unwrap(), b()).unwrap_err();
-    assert!(matches!(refused.cause, Cause::RestrictedElsewhere { .. }), "{refused:#}");
+    assert!(
+        matches!(refused.cause, Cause::RestrictedElsewhere { .. }),
+        "{refused:#}"
+    );
     let adopted = EventChannel::from_fd(other, a()).unwrap();
     assert_eq!(adopted.restricted_to(), a());
 }
@@ -85,10 +96,18 @@ fn a_child_inherits_the_restriction() {
 
 #[test]
 fn an_unrestricted_handle_is_not_adopted() {
-    let fd = PrivCmd::open().unwrap().as_fd().try_clone_to_owned().unwrap();
+    let fd = PrivCmd::open()
+        .unwrap()
+        .as_fd()
+        .try_clone_to_owned()
+        .unwrap();
     let refused = PrivCmd::from_fd(fd, a()).unwrap_err();
     assert!(matches!(refused.cause, Cause::NotRestricted), "{refused:#}");
-    let fd = EventChannel::open().unwrap().as_fd().try_clone_to_owned().unwrap();
+    let fd = EventChannel::open()
+        .unwrap()
+        .as_fd()
+        .try_clone_to_owned()
+        .unwrap();
     let refused = EventChannel::from_fd(fd, a()).unwrap_err();
     assert!(matches!(refused.cause, Cause::NotRestricted), "{refused:#}");
 }

@@ -26,13 +26,13 @@ macro_rules! alone {
         $(#[$meta])*
         #[test]
         fn $name() {
-            crate::support::alone(concat!(module_path!(), "::", stringify!($name)), || $body);
+            crate::support::run_alone(concat!(module_path!(), "::", stringify!($name)), || $body);
         }
     };
 }
 pub(crate) use alone;
 
-pub(crate) fn alone(path: &str, body: impl FnOnce()) {
+pub(crate) fn run_alone(path: &str, body: impl FnOnce()) {
     const CHILD: &str = "XEN_TEST_ALONE";
     let (_, name) = path.split_once("::").unwrap();
     if env::var_os(CHILD).is_some() {
@@ -124,7 +124,10 @@ impl LabGuest {
     pub(crate) fn new(id: GuestId) -> Self {
         let guest = PrivCmd::open().unwrap().guest(id);
         let status = guest.map(&[STATUS], Access::ReadWrite).unwrap();
-        assert_eq!(status.get::<u64>(Field::Magic as usize).unwrap(), 0x5845_4e4c_4142_0001);
+        assert_eq!(
+            status.get::<u64>(Field::Magic as usize).unwrap(),
+            0x5845_4e4c_4142_0001
+        );
         let this = Self { status };
         assert_eq!(this.get(Field::Domid), u64::from(id.get()));
         this
@@ -203,7 +206,10 @@ pub(crate) fn xen_resources() -> (Vec<String>, usize) {
     }
     open.sort();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let mapped = maps.lines().filter(|line| line.contains("/dev/xen/")).count();
+    let mapped = maps
+        .lines()
+        .filter(|line| line.contains("/dev/xen/"))
+        .count();
     (open, mapped)
 }
 

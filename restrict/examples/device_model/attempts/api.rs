@@ -18,12 +18,22 @@ type Call = fn(&Handles, GuestId) -> Result<()>;
 
 const fn on(name: &'static str, expect: Expect, call: Call) -> Attempt {
     let how = How::Api(call);
-    Attempt { name, has_domid: true, expect, how }
+    Attempt {
+        name,
+        has_domid: true,
+        expect,
+        how,
+    }
 }
 
 const fn at(name: &'static str, expect: Expect, call: Call) -> Attempt {
     let how = How::Api(call);
-    Attempt { name, has_domid: false, expect, how }
+    Attempt {
+        name,
+        has_domid: false,
+        expect,
+        how,
+    }
 }
 
 /// Only its own guest.
@@ -31,24 +41,48 @@ const OWN: Expect = Others(Refused);
 /// A page that the lab's guests do not use.
 const UNUSED: Gfn = Gfn::new(0x300);
 const GRANT: GrantRef = GrantRef::new(8);
-const DEVICE: PciAddress = PciAddress { domain: 0, bus: 0, device: 3 };
+const DEVICE: PciAddress = PciAddress {
+    domain: 0,
+    bus: 0,
+    device: 3,
+};
 
 pub(super) static ATTEMPTS: &[Attempt] = &[
-    at("PrivCmd::open", All(Latched), |_, _| PrivCmd::open().map(drop)),
-    at("EventChannel::open", All(Latched), |_, _| EventChannel::open().map(drop)),
-    at("GrantDevice::open", All(Latched), |_, _| GrantDevice::open().map(drop)),
-    at("GrantAllocator::open", All(Latched), |_, _| GrantAllocator::open().map(drop)),
-    at("PrivCmd::xen_version", All(Refused), |h, _| h.privcmd.xen_version().map(drop)),
-    on("PrivCmd::hvm_param", All(Refused), |h, g| h.privcmd.hvm_param(g, 1).map(drop)),
+    at("PrivCmd::open", All(Latched), |_, _| {
+        PrivCmd::open().map(drop)
+    }),
+    at("EventChannel::open", All(Latched), |_, _| {
+        EventChannel::open().map(drop)
+    }),
+    at("GrantDevice::open", All(Latched), |_, _| {
+        GrantDevice::open().map(drop)
+    }),
+    at("GrantAllocator::open", All(Latched), |_, _| {
+        GrantAllocator::open().map(drop)
+    }),
+    at("PrivCmd::xen_version", All(Refused), |h, _| {
+        h.privcmd.xen_version().map(drop)
+    }),
+    on("PrivCmd::hvm_param", All(Refused), |h, g| {
+        h.privcmd.hvm_param(g, 1).map(drop)
+    }),
     on("PrivCmd::set_hvm_param", All(Refused), |h, g| {
         h.privcmd.set_hvm_param(g, u32::MAX, 0)
     }),
-    on("Guest::map", OWN, |h, g| h.privcmd.guest(g).map(&[UNUSED], Access::Read).map(drop)),
+    on("Guest::map", OWN, |h, g| {
+        h.privcmd.guest(g).map(&[UNUSED], Access::Read).map(drop)
+    }),
     on("Guest::resource_frames", OWN, |h, g| {
-        h.privcmd.guest(g).resource_frames(Resource::GrantTable).map(drop)
+        h.privcmd
+            .guest(g)
+            .resource_frames(Resource::GrantTable)
+            .map(drop)
     }),
     on("Guest::map_resource", OWN, |h, g| {
-        h.privcmd.guest(g).map_resource(Resource::GrantTable, 0, 1).map(drop)
+        h.privcmd
+            .guest(g)
+            .map_resource(Resource::GrantTable, 0, 1)
+            .map(drop)
     }),
     on("Guest::create_ioreq_server", OWN, |h, g| {
         h.privcmd.guest(g).create_ioreq_server(true).map(drop)
@@ -62,8 +96,12 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
     on("Guest::set_isa_irq_level", OWN, |h, g| {
         h.privcmd.guest(g).set_isa_irq_level(5, false)
     }),
-    on("Guest::set_pci_link_route", OWN, |h, g| h.privcmd.guest(g).set_pci_link_route(0, 0)),
-    on("Guest::set_irq_level", OWN, |h, g| h.privcmd.guest(g).set_irq_level(1, false)),
+    on("Guest::set_pci_link_route", OWN, |h, g| {
+        h.privcmd.guest(g).set_pci_link_route(0, 0)
+    }),
+    on("Guest::set_irq_level", OWN, |h, g| {
+        h.privcmd.guest(g).set_irq_level(1, false)
+    }),
     on("Guest::modified_memory", OWN, |h, g| {
         h.privcmd.guest(g).modified_memory(&[(UNUSED, 1)])
     }),
@@ -81,14 +119,20 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
         };
         h.privcmd.guest(g).inject_event(4096, event)
     }),
-    on("Guest::inject_msi", OWN, |h, g| h.privcmd.guest(g).inject_msi(0, 0)),
+    on("Guest::inject_msi", OWN, |h, g| {
+        h.privcmd.guest(g).inject_msi(0, 0)
+    }),
     on("Guest::relocate_memory", OWN, |h, g| {
         h.privcmd.guest(g).relocate_memory(UNUSED, UNUSED, 0)
     }),
     on("Guest::pin_memory_cacheattr", OWN, |h, g| {
-        h.privcmd.guest(g).pin_memory_cacheattr(0, 0xfff, CacheAttr::Delete)
+        h.privcmd
+            .guest(g)
+            .pin_memory_cacheattr(Gfn::new(0), Gfn::new(1), CacheAttr::Delete)
     }),
-    on("Guest::nr_vcpus", OWN, |h, g| h.privcmd.guest(g).nr_vcpus().map(drop)),
+    on("Guest::nr_vcpus", OWN, |h, g| {
+        h.privcmd.guest(g).nr_vcpus().map(drop)
+    }),
     on("Guest::dm_op_raw remote_shutdown", OWN, |h, g| {
         // Too short for Xen to act on.
         let mut remote_shutdown = [16, 0, 0, 0];
@@ -100,13 +144,19 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
     on("EventChannel::bind_unbound_port", All(Refused), |h, g| {
         h.events.bind_unbound_port(g).map(drop)
     }),
-    at("EventChannel::bind_virq", All(Refused), |h, _| h.events.bind_virq(1).map(drop)),
+    at("EventChannel::bind_virq", All(Refused), |h, _| {
+        h.events.bind_virq(1).map(drop)
+    }),
     on("GrantDevice::map", All(Revoked), |h, g| {
         h.grants.map(g, &[GRANT], Access::Read).map(drop)
     }),
     on("GrantDevice::copy", All(Revoked), |h, guest| {
         let mut buffer = [0];
-        let from = GrantedByte { guest, grant: GRANT, offset: 0 };
+        let from = GrantedByte {
+            guest,
+            grant: GRANT,
+            offset: 0,
+        };
         match CopySegment::read(from, &mut buffer) {
             Ok(segment) => h.grants.copy(&mut [segment]),
             Err(_) => unreachable!("one byte at offset 0 is inside a page"),
@@ -116,4 +166,3 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
         h.pages.grant(g, 1, Access::Read).map(drop)
     }),
 ];
-

@@ -26,12 +26,22 @@ const GONE: Expect = All(No(Errno::ENOTTY));
 
 const fn to(name: &'static str, expect: Expect, raw: Raw) -> Attempt {
     let how = How::Raw(raw);
-    Attempt { name, has_domid: true, expect, how }
+    Attempt {
+        name,
+        has_domid: true,
+        expect,
+        how,
+    }
 }
 
 const fn at(name: &'static str, expect: Expect, raw: Raw) -> Attempt {
     let how = How::Raw(raw);
-    Attempt { name, has_domid: false, expect, how }
+    Attempt {
+        name,
+        has_domid: false,
+        expect,
+        how,
+    }
 }
 
 type Raw = fn(&Handles, u16) -> Result<i32, Errno>;
@@ -39,19 +49,29 @@ type Raw = fn(&Handles, u16) -> Result<i32, Errno>;
 /// Every request of every device. Those that newer kernels added are sent
 /// without an argument: a kernel that has one says EFAULT, and it is open.
 pub(super) static ATTEMPTS: &[Attempt] = &[
-    at("privcmd HYPERCALL xen_version", All(No(Errno::EPERM)), |h, _| {
-        let mut version = privcmd::Hypercall {
-            op: hypercall::XEN_VERSION,
+    at(
+        "privcmd HYPERCALL xen_version",
+        All(No(Errno::EPERM)),
+        |h, _| {
+            let mut version = privcmd::Hypercall {
+                op: hypercall::XEN_VERSION,
+                ..Default::default()
+            };
+            ioctl(&h.privcmd, privcmd::HYPERCALL, &mut version)
+        },
+    ),
+    to("privcmd DM_OP", Others(No(Errno::EPERM)), |h, dom| {
+        let mut nothing = privcmd::DmOp {
+            dom,
             ..Default::default()
         };
-        ioctl(&h.privcmd, privcmd::HYPERCALL, &mut version)
-    }),
-    to("privcmd DM_OP", Others(No(Errno::EPERM)), |h, dom| {
-        let mut nothing = privcmd::DmOp { dom, ..Default::default() };
         ioctl(&h.privcmd, privcmd::DM_OP, &mut nothing)
     }),
     to("privcmd MMAP", Others(No(Errno::EPERM)), |h, dom| {
-        let mut entry = privcmd::MmapEntry { npages: 1, ..Default::default() };
+        let mut entry = privcmd::MmapEntry {
+            npages: 1,
+            ..Default::default()
+        };
         let mut map = privcmd::Mmap {
             num: 1,
             dom,
@@ -61,24 +81,42 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
         ioctl(&h.privcmd, privcmd::MMAP, &mut map)
     }),
     to("privcmd MMAPBATCH", Others(No(Errno::EPERM)), |h, dom| {
-        let mut batch = privcmd::MmapBatch { num: 1, dom, ..Default::default() };
-        ioctl(&h.privcmd, privcmd::MMAPBATCH, &mut batch)
-    }),
-    to("privcmd MMAPBATCH_V2", Others(No(Errno::EPERM)), |h, dom| {
-        let mut batch = privcmd::MmapBatchV2 { num: 1, dom, ..Default::default() };
-        ioctl(&h.privcmd, privcmd::MMAPBATCH_V2, &mut batch)
-    }),
-    to("privcmd MMAP_RESOURCE size", Others(No(Errno::EPERM)), |h, dom| {
-        let mut size = privcmd::MmapResource {
+        let mut batch = privcmd::MmapBatch {
+            num: 1,
             dom,
-            type_: memory::RESOURCE_GRANT_TABLE,
             ..Default::default()
         };
-        ioctl(&h.privcmd, privcmd::MMAP_RESOURCE, &mut size)
+        ioctl(&h.privcmd, privcmd::MMAPBATCH, &mut batch)
     }),
-    to("privcmd RESTRICT", Others(No(Errno::EINVAL)), |h, mut dom| {
-        ioctl(&h.privcmd, privcmd::RESTRICT, &mut dom)
-    }),
+    to(
+        "privcmd MMAPBATCH_V2",
+        Others(No(Errno::EPERM)),
+        |h, dom| {
+            let mut batch = privcmd::MmapBatchV2 {
+                num: 1,
+                dom,
+                ..Default::default()
+            };
+            ioctl(&h.privcmd, privcmd::MMAPBATCH_V2, &mut batch)
+        },
+    ),
+    to(
+        "privcmd MMAP_RESOURCE size",
+        Others(No(Errno::EPERM)),
+        |h, dom| {
+            let mut size = privcmd::MmapResource {
+                dom,
+                type_: memory::RESOURCE_GRANT_TABLE,
+                ..Default::default()
+            };
+            ioctl(&h.privcmd, privcmd::MMAP_RESOURCE, &mut size)
+        },
+    ),
+    to(
+        "privcmd RESTRICT",
+        Others(No(Errno::EINVAL)),
+        |h, mut dom| ioctl(&h.privcmd, privcmd::RESTRICT, &mut dom),
+    ),
     at("privcmd IRQFD", All(No(Errno::ENOTTY)), |h, _| {
         no_argument(&h.privcmd, privcmd::IRQFD.number())
     }),
@@ -89,45 +127,92 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
         no_argument(&h.privcmd, privcmd::PCIDEV_GET_GSI.number())
     }),
     at("evtchn BIND_VIRQ", All(No(Errno::EACCES)), |h, _| {
-        ioctl(&h.events, evtchn::BIND_VIRQ, &mut evtchn::BindVirq { virq: 1 })
+        ioctl(
+            &h.events,
+            evtchn::BIND_VIRQ,
+            &mut evtchn::BindVirq { virq: 1 },
+        )
     }),
-    to("evtchn BIND_INTERDOMAIN", Others(No(Errno::EACCES)), |h, dom| {
-        let mut bind = evtchn::BindInterdomain {
-            remote_domain: dom.into(),
-            remote_port: NO_PORT,
-        };
-        ioctl(&h.events, evtchn::BIND_INTERDOMAIN, &mut bind)
-    }),
-    to("evtchn BIND_UNBOUND_PORT", All(No(Errno::EACCES)), |h, dom| {
-        let mut bind = evtchn::BindUnboundPort { remote_domain: dom.into() };
-        ioctl(&h.events, evtchn::BIND_UNBOUND_PORT, &mut bind)
-    }),
+    to(
+        "evtchn BIND_INTERDOMAIN",
+        Others(No(Errno::EACCES)),
+        |h, dom| {
+            let mut bind = evtchn::BindInterdomain {
+                remote_domain: dom.into(),
+                remote_port: NO_PORT,
+            };
+            ioctl(&h.events, evtchn::BIND_INTERDOMAIN, &mut bind)
+        },
+    ),
+    to(
+        "evtchn BIND_UNBOUND_PORT",
+        All(No(Errno::EACCES)),
+        |h, dom| {
+            let mut bind = evtchn::BindUnboundPort {
+                remote_domain: dom.into(),
+            };
+            ioctl(&h.events, evtchn::BIND_UNBOUND_PORT, &mut bind)
+        },
+    ),
     at("evtchn UNBIND", Same, |h, _| {
-        ioctl(&h.events, evtchn::UNBIND, &mut evtchn::Unbind { port: NO_PORT })
+        ioctl(
+            &h.events,
+            evtchn::UNBIND,
+            &mut evtchn::Unbind { port: NO_PORT },
+        )
     }),
     at("evtchn NOTIFY", Same, |h, _| {
-        ioctl(&h.events, evtchn::NOTIFY, &mut evtchn::Notify { port: NO_PORT })
+        ioctl(
+            &h.events,
+            evtchn::NOTIFY,
+            &mut evtchn::Notify { port: NO_PORT },
+        )
     }),
-    at("evtchn RESET", Same, |h, _| ioctl(&h.events, evtchn::RESET, &mut ())),
-    to("evtchn RESTRICT_DOMID", All(No(Errno::EACCES)), |h, domid| {
-        ioctl(&h.events, evtchn::RESTRICT_DOMID, &mut evtchn::RestrictDomid { domid })
+    at("evtchn RESET", Same, |h, _| {
+        ioctl(&h.events, evtchn::RESET, &mut ())
     }),
+    to(
+        "evtchn RESTRICT_DOMID",
+        All(No(Errno::EACCES)),
+        |h, domid| {
+            ioctl(
+                &h.events,
+                evtchn::RESTRICT_DOMID,
+                &mut evtchn::RestrictDomid { domid },
+            )
+        },
+    ),
     at("evtchn BIND_STATIC", All(No(Errno::ENOSYS)), |h, _| {
-        ioctl(&h.events, evtchn::BIND_STATIC, &mut evtchn::BindStatic { port: NO_PORT })
+        ioctl(
+            &h.events,
+            evtchn::BIND_STATIC,
+            &mut evtchn::BindStatic { port: NO_PORT },
+        )
     }),
     to("gntdev MAP_GRANT_REF", GONE, |h, dom| {
         let mut request = [0; 24];
-        let entry = gntdev::MapGrantRefEntry { domid: dom.into(), reference: 8 };
+        let entry = gntdev::MapGrantRefEntry {
+            domid: dom.into(),
+            reference: 8,
+        };
         gntdev::MapGrantRef::encode(&mut request, &[entry]).ok_or(Errno::EINVAL)?;
         let request: *mut [u8; 24] = &mut request;
         raw(&h.grants, gntdev::MAP_GRANT_REF.number(), request.cast())
     }),
     at("gntdev UNMAP_GRANT_REF", GONE, |h, _| {
-        let mut unmap = gntdev::UnmapGrantRef { count: 1, index: 1 << 40, ..Default::default() };
+        let mut unmap = gntdev::UnmapGrantRef {
+            count: 1,
+            index: 1 << 40,
+            ..Default::default()
+        };
         ioctl(&h.grants, gntdev::UNMAP_GRANT_REF, &mut unmap)
     }),
     at("gntdev GET_OFFSET_FOR_VADDR", GONE, |h, _| {
-        ioctl(&h.grants, gntdev::GET_OFFSET_FOR_VADDR, &mut Default::default())
+        ioctl(
+            &h.grants,
+            gntdev::GET_OFFSET_FOR_VADDR,
+            &mut Default::default(),
+        )
     }),
     at("gntdev SET_MAX_GRANTS", GONE, |h, _| {
         ioctl(&h.grants, gntdev::SET_MAX_GRANTS, &mut Default::default())
@@ -150,7 +235,11 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
             ..Default::default()
         };
         ioctl(&h.grants, gntdev::GRANT_COPY, &mut copy)?;
-        if segment.status == 0 { Ok(0) } else { Err(Errno::EFAULT) }
+        if segment.status == 0 {
+            Ok(0)
+        } else {
+            Err(Errno::EFAULT)
+        }
     }),
     at("gntdev DMABUF_EXP_FROM_REFS", GONE, |h, _| {
         no_argument(&h.grants, gntdev::DMABUF_EXP_FROM_REFS.number())
@@ -172,11 +261,19 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
         raw(&h.pages, gntalloc::ALLOC_GREF.number(), request.cast())
     }),
     at("gntalloc DEALLOC_GREF", GONE, |h, _| {
-        let mut free = gntalloc::DeallocGref { index: 1 << 40, count: 1, ..Default::default() };
+        let mut free = gntalloc::DeallocGref {
+            index: 1 << 40,
+            count: 1,
+            ..Default::default()
+        };
         ioctl(&h.pages, gntalloc::DEALLOC_GREF, &mut free)
     }),
     at("gntalloc SET_UNMAP_NOTIFY", GONE, |h, _| {
-        ioctl(&h.pages, gntalloc::SET_UNMAP_NOTIFY, &mut Default::default())
+        ioctl(
+            &h.pages,
+            gntalloc::SET_UNMAP_NOTIFY,
+            &mut Default::default(),
+        )
     }),
 ];
 
@@ -194,4 +291,3 @@ fn raw(fd: &impl AsFd, number: u32, argument: *mut u8) -> Result<i32, Errno> {
     // are live or null; the kernel checks null ones.
     Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), number, argument) })
 }
-
