@@ -2,13 +2,13 @@
 //! Which libraries a program needs, so that dom0 gets these and no others.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use object::Endianness;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+
+use crate::root::Root;
 
 /// What an ELF file asks the dynamic loader for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,22 +17,22 @@ struct Needs {
     libraries: Vec<String>,
 }
 
-/// Paths, relative to `root`, of all that `programs` load, the loader included, and of the
-/// libraries `others` with theirs.
+/// Paths of all that `programs` load, the loader included, and of the libraries `others`
+/// with theirs.
 ///
 /// # Errors
 /// A file is no ELF file, or a library is in none of the usual folders.
 pub(crate) fn libraries(
-    root: &Path,
+    root: &Root,
     programs: &[String],
     others: &[&str],
 ) -> Result<BTreeSet<String>> {
-    let folders = library_folders(root)?;
+    let folders = library_folders(root);
     let locate = |library: &str, user: &str| {
         folders
             .iter()
             .map(|folder| format!("{folder}/{library}"))
-            .find(|path| root.join(path).exists())
+            .find(|path| root.find(path).is_some())
             .with_context(|| format!("no package of the suite has {library}, which {user} needs"))
     };
     let mut found = BTreeSet::new();
@@ -41,10 +41,8 @@ pub(crate) fn libraries(
     }
     let mut todo: Vec<String> = programs.iter().chain(&found).cloned().collect();
     while let Some(path) = todo.pop() {
-        let file = root.join(&path);
-        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let needs =
-            needs(&bytes).with_context(|| format!("{} is not as expected", file.display()))?;
+            needs(&root.read(&path)?).with_context(|| format!("{path} is not as expected"))?;
         for library in needs.libraries {
             let path = locate(&library, &path)?;
             if found.insert(path.clone()) {
@@ -59,17 +57,17 @@ pub(crate) fn libraries(
 }
 
 /// The folders the loader looks into, plus the one of Xen's own libraries.
-fn library_folders(root: &Path) -> Result<Vec<String>> {
-    let mut folders: Vec<String> = ["lib", "usr/lib"]
-        .map(|base| format!("{base}/x86_64-linux-gnu"))
-        .to_vec();
-    for entry in fs::read_dir(root.join("usr/lib"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.starts_with("xen-") {
-            folders.push(format!("usr/lib/{name}/lib/x86_64-linux-gnu"));
-        }
-    }
-    Ok(folders)
+fn library_folders(root: &Root) -> Vec<String> {
+    let xen = root
+        .list("usr/lib")
+        .into_iter()
+        .filter(|name| name.starts_with("xen-"))
+        .map(|name| format!("usr/lib/{name}/lib/x86_64-linux-gnu"));
+    ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(xen)
+        .collect()
 }
 
 fn needs(bytes: &[u8]) -> Result<Needs> {
@@ -111,34 +109,13 @@ fn needs(bytes: &[u8]) -> Result<Needs> {
     Ok(needs)
 }
 
-/// The one file below `folder` that has this name.
-///
-/// # Errors
-/// There is none.
-pub(crate) fn find_file(folder: &Path, name: &str) -> Result<PathBuf> {
-    let mut todo = vec![folder.to_path_buf()];
-    while let Some(folder) = todo.pop() {
-        for entry in
-            fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
-        {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                todo.push(entry.path());
-            } else if entry.file_name() == name {
-                return Ok(entry.path());
-            }
-        }
-    }
-    bail!("there is no {name} below {}", folder.display())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn this_test_needs_a_libc() {
-        let bytes = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let needs = needs(&bytes).unwrap();
         assert!(needs.libraries.contains(&"libc.so.6".to_owned()));
         assert_eq!(

@@ -18,6 +18,7 @@ use crate::packages::{Apt, Closure};
 use crate::paths;
 use crate::process;
 use crate::progress::say;
+use crate::root::Root;
 use crate::suite::{LOADED_LATER, MODULES, Suite};
 
 /// Raised when this file starts to build something else from the same inputs.
@@ -85,8 +86,8 @@ pub(crate) fn ensure(suite: &Suite) -> Result<Image> {
     let work = tempfile::Builder::new()
         .prefix("building-")
         .tempdir_in(&cache)?;
-    let root = work.path().join("packages");
-    unpack(&packages, &root)?;
+    let root = Root::new(work.path().join("packages"));
+    unpack(&packages, root.path())?;
     let built = work.path().join("image");
     fs::create_dir(&built)?;
     build(suite, &root, &built)
@@ -127,24 +128,14 @@ fn unpack(packages: &[PathBuf], root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn build(suite: &Suite, root: &Path, to: &Path) -> Result<()> {
-    let boot = root.join("boot");
-    let xen = boot.join(format!("xen-{}-amd64.gz", suite.xen));
-    let mut bytes = Vec::new();
-    File::open(&xen)
-        .and_then(|file| GzDecoder::new(file).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot unpack {}", xen.display()))?;
-    fs::write(to.join("xen"), bytes)?;
-
-    let kernel = fs::read_dir(&boot)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| {
-            path.file_name()
-                .is_some_and(|n| n.as_encoded_bytes().starts_with(b"vmlinuz-"))
-        })
-        .with_context(|| format!("no kernel in {}", boot.display()))?;
-    fs::copy(&kernel, to.join("vmlinuz"))?;
+fn build(suite: &Suite, root: &Root, to: &Path) -> Result<()> {
+    let packed = root.read(&format!("boot/xen-{}-amd64.gz", suite.xen))?;
+    let mut xen = Vec::new();
+    GzDecoder::new(packed.as_slice())
+        .read_to_end(&mut xen)
+        .context("the hypervisor cannot be unpacked")?;
+    fs::write(to.join("xen"), xen)?;
+    fs::write(to.join("vmlinuz"), kernel(root)?)?;
 
     let file = BufWriter::new(File::create(to.join("root.cpio"))?);
     let mut archive = Archive::new(file);
@@ -153,7 +144,18 @@ fn build(suite: &Suite, root: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn fill<W: Write>(archive: &mut Archive<W>, suite: &Suite, root: &Path) -> Result<()> {
+/// Suites since Linux 7 have it beside its modules.
+fn kernel(root: &Root) -> Result<Vec<u8>> {
+    let boot = root.list("boot");
+    if let Some(name) = boot.iter().find(|name| name.starts_with("vmlinuz-")) {
+        return root.read(&format!("boot/{name}"));
+    }
+    let version = root.list(MODULE_FOLDER).into_iter().next();
+    let version = version.context("no package of the suite has a kernel")?;
+    root.read(&format!("{MODULE_FOLDER}/{version}/vmlinuz"))
+}
+
+fn fill<W: Write>(archive: &mut Archive<W>, suite: &Suite, root: &Root) -> Result<()> {
     for folder in EMPTY_FOLDERS {
         archive.folder(folder)?;
     }
@@ -164,42 +166,29 @@ fn fill<W: Write>(archive: &mut Archive<W>, suite: &Suite, root: &Path) -> Resul
     for (path, text) in FILES {
         archive.file(path, 0o644, text.as_bytes())?;
     }
-
-    let busybox = ["bin/busybox", "usr/bin/busybox"]
-        .into_iter()
-        .find(|path| root.join(path).exists())
-        .context("no busybox in the packages")?;
-    archive.file("bin/busybox", 0o755, &read(&root.join(busybox))?)?;
-
+    archive.file("bin/busybox", 0o755, &root.read("bin/busybox")?)?;
     let programs = suite.programs();
     for path in programs
         .iter()
         .chain(&elf::libraries(root, &programs, LOADED_LATER)?)
     {
-        archive.file(path, 0o755, &read(&root.join(path))?)?;
+        archive.file(path, 0o755, &root.read(path)?)?;
     }
-    let modules = ["lib/modules", "usr/lib/modules"]
-        .map(|path| root.join(path))
-        .into_iter()
-        .find(|path| path.exists())
-        .context("no kernel modules in the packages")?;
     for module in MODULES {
-        let bytes = read_module(&modules, module)?;
+        let bytes = read_module(root, module)?;
         archive.file(&format!("lab/modules/{module}.ko"), 0o644, &bytes)?;
     }
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
+const MODULE_FOLDER: &str = "lib/modules";
 
 /// A module's file, unpacked: busybox's insmod reads nothing else.
-fn read_module(modules: &Path, name: &str) -> Result<Vec<u8>> {
-    if let Ok(path) = elf::find_file(modules, &format!("{name}.ko")) {
-        return read(&path);
+fn read_module(root: &Root, name: &str) -> Result<Vec<u8>> {
+    if let Ok(path) = root.search(MODULE_FOLDER, &format!("{name}.ko")) {
+        return fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
     }
-    let path = elf::find_file(modules, &format!("{name}.ko.xz"))?;
+    let path = root.search(MODULE_FOLDER, &format!("{name}.ko.xz"))?;
     Ok(process::run(Command::new("xz").arg("-dc").arg(path))?.stdout)
 }
 

@@ -14,6 +14,7 @@ mod packages;
 mod paths;
 mod process;
 mod progress;
+mod root;
 mod session;
 mod steps;
 mod suite;
@@ -59,6 +60,8 @@ enum Task {
     },
     /// Everything that must pass, on this machine and on real Xen.
     Check,
+    /// Tests and demonstration on every suite.
+    Matrix,
     /// A dom0 prompt with guests A and B.
     Shell,
     /// A static executable of yours in dom0.
@@ -103,18 +106,15 @@ fn end_on_signals() -> Result<()> {
 }
 
 fn perform(arguments: &Arguments) -> Result<ExitCode> {
-    let system = System::new(arguments.suite, arguments.cpus)?;
+    let system = System::new(arguments.suite, arguments.cpus);
     match &arguments.command {
         Task::Demo => system.run(&[session::demo()?]),
         Task::Test { filter, arguments } => {
             system.run(&session::tests(filter.as_deref(), arguments)?)
         }
-        Task::Check => steps::run_all(|| {
-            // One boot for all.
-            let mut jobs = session::tests(None, &[])?;
-            jobs.push(session::demo()?);
-            system.run(&jobs)
-        }),
+        // One boot for all.
+        Task::Check => steps::run_all(|| system.run(&session::everything()?)),
+        Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),
         Task::Shell => system.shell(),
         Task::Run {
             executable,

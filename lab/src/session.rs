@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::artifacts::{self, DEMO, Kind, Program, TESTS};
 use crate::host;
@@ -15,7 +15,7 @@ use crate::job::{Argument, Job, Plan, Terminal};
 use crate::machine::{self, Limits, Outcome};
 use crate::paths;
 use crate::progress::say;
-use crate::suite::{self, Suite};
+use crate::suite::{SUITES, Suite};
 use crate::terminal;
 
 /// What the user wants to have booted.
@@ -25,16 +25,8 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// # Errors
-    /// The suite is one that the lab cannot boot yet.
-    pub(crate) fn new(suite: &'static Suite, cpus: u8) -> Result<Self> {
-        ensure!(
-            suite.ready,
-            "the lab cannot boot {} yet; leave --suite out for {}",
-            suite.name,
-            suite::DEFAULT
-        );
-        Ok(Self { suite, cpus })
+    pub(crate) fn new(suite: &'static Suite, cpus: u8) -> Self {
+        Self { suite, cpus }
     }
 
     /// Boots and runs the jobs. The first status that is not 0 becomes ours.
@@ -82,6 +74,35 @@ impl System {
     }
 }
 
+/// Runs the jobs on every suite, and goes on after a failure; a table comes last.
+///
+/// # Errors
+/// None of its own: a boot that fails is a row of the table.
+pub(crate) fn matrix(cpus: u8, jobs: &[Job]) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    let mut table = String::new();
+    for suite in SUITES {
+        let result = System::new(suite, cpus).run(jobs);
+        let text = match &result {
+            Ok(code) if *code == ExitCode::SUCCESS => "passed",
+            Ok(_) => "FAILED",
+            Err(error) => {
+                say(&format!("{error:#}"));
+                "did not boot"
+            }
+        };
+        if text != "passed" {
+            code = ExitCode::FAILURE;
+        }
+        let Suite {
+            name, xen, linux, ..
+        } = suite;
+        table += &format!("  {name:10} Xen {xen:6} Linux {linux:6} {text}\n");
+    }
+    say(&format!("the matrix:\n{table}"));
+    Ok(code)
+}
+
 /// The demonstration, built; it gets the domids of A and B.
 ///
 /// # Errors
@@ -107,6 +128,16 @@ pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Vec<Jo
         .iter()
         .map(|program| job(program, arguments.clone()))
         .collect()
+}
+
+/// All tests, then the demonstration.
+///
+/// # Errors
+/// Something does not build.
+pub(crate) fn everything() -> Result<Vec<Job>> {
+    let mut jobs = tests(None, &[])?;
+    jobs.push(demo()?);
+    Ok(jobs)
 }
 
 /// An executable that somebody else built.

@@ -14,8 +14,6 @@ pub(crate) struct Suite {
     pub(crate) updates: &'static [&'static str],
     /// Is there a security archive?
     pub(crate) security: bool,
-    /// Does the lab know how to boot it, and has it been tried?
-    pub(crate) ready: bool,
 }
 
 pub(crate) const SUITES: &[Suite] = &[
@@ -25,7 +23,6 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "5.10",
         updates: &[],
         security: true,
-        ready: false,
     },
     Suite {
         name: "bookworm",
@@ -33,7 +30,6 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "6.1",
         updates: &["-updates"],
         security: true,
-        ready: true,
     },
     Suite {
         name: "trixie",
@@ -41,7 +37,6 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "6.12",
         updates: &["-updates"],
         security: true,
-        ready: false,
     },
     Suite {
         name: "sid",
@@ -49,7 +44,6 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "7.2",
         updates: &[],
         security: false,
-        ready: false,
     },
 ];
 
@@ -121,12 +115,7 @@ impl clap::ValueEnum for &'static Suite {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let help = format!(
-            "Xen {}, Linux {}{}",
-            self.xen,
-            self.linux,
-            if self.ready { "" } else { " (not yet)" }
-        );
+        let help = format!("Xen {}, Linux {}", self.xen, self.linux);
         Some(PossibleValue::new(self.name).help(help))
     }
 }
@@ -137,8 +126,8 @@ mod tests {
     use clap::ValueEnum;
 
     #[test]
-    fn the_default_is_ready() {
-        assert!(SUITES.iter().any(|s| s.name == DEFAULT && s.ready));
+    fn the_default_exists() {
+        assert!(SUITES.iter().any(|s| s.name == DEFAULT));
     }
 
     #[test]
