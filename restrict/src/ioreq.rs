@@ -168,11 +168,11 @@ impl IoreqServer {
         self.guest.dm_op("set_ioreq_server_state", &op).map(drop)
     }
 
-    /// Enables the server and connects it: maps the request slots and binds
-    /// the ports of the guest's first `vcpus` vcpus, through a handle that may
-    /// bind to this guest.
+    /// Maps the request slots, enables the server, and binds the ports of the
+    /// guest's first `vcpus` vcpus, through a handle that may bind to this
+    /// guest.
     ///
-    /// Xen makes the ports when the server is enabled, so requests can be
+    /// Xen tells the ports when the server is enabled, so requests can be
     /// waiting by the time this returns; the first [`VcpuRequests::serve`]
     /// finds them. On an error the server is disabled again.
     ///
@@ -190,24 +190,31 @@ impl IoreqServer {
             };
             return Err(self.guest.wrong("start an ioreq server", cause));
         }
-        self.set_enabled(true)?;
-        self.connect(events, vcpus as usize).inspect_err(|_| {
-            let _ = self.set_enabled(false);
-        })
-    }
-
-    fn connect<S: State>(&self, events: &EventChannel<S>, vcpus: usize) -> Result<VcpuRequests> {
         let frame = memory::ioreq_server_frame_ioreq(0);
         let page = self
             .guest
             .map_resource(Resource::IoreqServer(self.id), frame, 1)?;
+        // Only into a page that exists does Xen write the ports.
+        self.set_enabled(true)?;
+        let ports = self.connect(&page, events, vcpus as usize);
+        let ports = ports.inspect_err(|_| {
+            let _ = self.set_enabled(false);
+        })?;
+        Ok(VcpuRequests { page, ports })
+    }
+
+    fn connect<S: State>(
+        &self,
+        page: &ResourceMapping,
+        events: &EventChannel<S>,
+        vcpus: usize,
+    ) -> Result<Vec<BoundPort>> {
         let bind = |vcpu: usize| {
             let remote = page.get::<u32>(vcpu * SLOT + VP_EPORT);
             let remote = remote.map_err(|e| self.guest.wrong("read a vcpu's port", e.into()))?;
             events.bind_guest(self.guest.id(), Port::new(remote))
         };
-        let ports = (0..vcpus).map(bind).collect::<Result<_>>()?;
-        Ok(VcpuRequests { page, ports })
+        (0..vcpus).map(bind).collect()
     }
 
     /// Maps the queue of buffered requests and binds its port.

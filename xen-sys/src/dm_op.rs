@@ -133,21 +133,30 @@ pub const DELETE_MEM_CACHEATTR: u32 = u32::MAX;
 /// `XEN_DMOP_PCI_SBDF`: a PCI function as the start and end of a range.
 #[must_use]
 pub const fn pci_sbdf(segment: u16, bus: u8, device: u8, function: u8) -> u32 {
-    (segment as u32) << 16
-        | (bus as u32) << 8
-        | (device as u32 & 0x1F) << 3
-        | (function as u32 & 7)
+    (segment as u32) << 16 | (bus as u32) << 8 | (device as u32 & 0x1F) << 3 | (function as u32 & 7)
+}
+
+/// What every operation starts with: `struct xen_dm_op` up to its union.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C, align(8))]
+pub struct Header {
+    /// One of [`ALL`].
+    pub op: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<Header>() == 8 && core::mem::offset_of!(Header, pad) == 4);
+
+impl Layout for Header {
+    const SIZE: usize = 8;
+    const ALIGN: usize = 8;
+    const FIELDS: &'static [(&'static str, usize)] = &[("op", 0), ("pad", 4)];
 }
 
 abi! {
-    /// What every operation starts with: `struct xen_dm_op` up to its union.
-    pub struct Header: 8 {
-        /// One of [`ALL`].
-        op: u32 = 0,
-        /// Zero.
-        pad: u32 = 4,
-    }
-
     /// `struct xen_dm_op_create_ioreq_server`
     pub struct CreateIoreqServer: 6 {
         /// In: one of `HVM_IOREQSRV_BUFIOREQ_*`.

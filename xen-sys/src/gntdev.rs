@@ -244,7 +244,10 @@ impl MapGrantRef {
         references: &[MapGrantRefEntry],
     ) -> Option<&'b mut [u8]> {
         let count = u32::try_from(references.len()).ok()?;
-        let head = Self { count, ..Self::default() };
+        let head = Self {
+            count,
+            ..Self::default()
+        };
         tail::encode(buffer, &head, references)
     }
 

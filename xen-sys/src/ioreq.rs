@@ -106,7 +106,11 @@ impl BufIoreq {
         }
         let [a0, a1, a2, _] = (addr << 4).to_le_bytes();
         let packed = [(read as u8) << 1 | size_log2 << 2 | a0, a1, a2];
-        Some(Self { type_, packed, data })
+        Some(Self {
+            type_,
+            packed,
+            data,
+        })
     }
 
     /// Whether the guest reads.

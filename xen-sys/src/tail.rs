@@ -5,12 +5,18 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of a head and `count` entries; `None` past `usize::MAX`.
 pub(crate) fn size<H, E>(count: usize) -> Option<usize> {
-    count.checked_mul(size_of::<E>())?.checked_add(size_of::<H>())
+    count
+        .checked_mul(size_of::<E>())?
+        .checked_add(size_of::<H>())
 }
 
 /// Writes head and entries to the start of `buffer`; returns what was written,
 /// `None` when there is no room, and then nothing was.
-pub(crate) fn encode<'b, H, E>(buffer: &'b mut [u8], head: &H, entries: &[E]) -> Option<&'b mut [u8]>
+pub(crate) fn encode<'b, H, E>(
+    buffer: &'b mut [u8],
+    head: &H,
+    entries: &[E],
+) -> Option<&'b mut [u8]>
 where
     H: IntoBytes + Immutable,
     E: IntoBytes + Immutable,

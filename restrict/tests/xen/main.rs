@@ -2,6 +2,8 @@
 //! Tests that need real Xen: `cargo lab test` builds them, boots Xen, and runs
 //! them in its dom0 beside the guests A and B of `lab/guest`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bad_input;
 mod dm_op;
 mod event_channels;
