@@ -168,7 +168,7 @@ impl Guest {
         })?;
         Ok(ResourceMapping {
             memory: SharedMemory::whole(map),
-            ticket,
+            _ticket: ticket,
         })
     }
 
@@ -223,13 +223,7 @@ impl Deref for GuestMemory {
 #[derive(Debug)]
 pub struct ResourceMapping {
     memory: SharedMemory,
-    ticket: Ticket,
-}
-
-impl ResourceMapping {
-    pub(crate) fn handle(&self) -> &Handle {
-        self.ticket.handle()
-    }
+    _ticket: Ticket,
 }
 
 impl Deref for ResourceMapping {

@@ -19,7 +19,7 @@
 //!
 //! let server = privcmd.guest().create_ioreq_server(false)?;
 //! server.map_range(&IoRange::Ports(0x500..=0x503))?;
-//! let requests = server.start(&events, 1)?;
+//! let mut requests = server.start(&events, 1)?;
 //! loop {
 //!     requests.serve(&events, Duration::MAX, |request| !request.data)?;
 //! }
@@ -68,6 +68,7 @@ mod guest;
 mod handle;
 mod hypercall;
 mod ids;
+mod io_request;
 mod ioctl;
 mod ioreq;
 mod leftover;
@@ -90,9 +91,8 @@ pub use grant::{GrantError, UnmapNotify};
 pub use guest::{Guest, GuestMemory, Resource, ResourceMapping};
 pub use hypercall::HypercallBuffer;
 pub use ids::{Gfn, GrantRef, GuestId, InvalidGuestId, IoreqServerId, Port};
-pub use ioreq::{
-    BufferedRequests, IoKind, IoRange, IoRequest, IoreqServer, MAX_VCPUS, VcpuRequests,
-};
+pub use io_request::{BufferedRequests, IoKind, IoRequest, VcpuRequests};
+pub use ioreq::{IoRange, IoreqServer, MAX_VCPUS};
 pub use leftover::{Held, Leftover};
 pub use memory::{AccessError, MissingPage, SharedMemory};
 pub use mmap::{Access, PAGE_SIZE};

@@ -91,15 +91,15 @@ operations! {
     NR_VCPUS = 20: NrVcpus,
 }
 
-/// [`GetIoreqServerInfo::flags`]: `XEN_DMOP_no_gfns`, only the port is asked for.
+/// `XEN_DMOP_no_gfns`, of [`GetIoreqServerInfo::flags`]: only the port is asked for.
 pub const NO_GFNS: u16 = 1;
-/// [`IoreqServerRange::type_`]: `XEN_DMOP_IO_RANGE_PORT`
+/// `XEN_DMOP_IO_RANGE_PORT`, of [`IoreqServerRange::type_`]
 pub const IO_RANGE_PORT: u32 = 0;
 /// `XEN_DMOP_IO_RANGE_MEMORY`
 pub const IO_RANGE_MEMORY: u32 = 1;
 /// `XEN_DMOP_IO_RANGE_PCI`; see [`pci_sbdf`].
 pub const IO_RANGE_PCI: u32 = 2;
-/// [`InjectEvent::type_`]: `XEN_DMOP_EVENT_ext_int`
+/// `XEN_DMOP_EVENT_ext_int`, of [`InjectEvent::type_`]
 pub const EVENT_EXT_INT: u8 = 0;
 /// `XEN_DMOP_EVENT_nmi`
 pub const EVENT_NMI: u8 = 2;
@@ -111,11 +111,11 @@ pub const EVENT_SW_INT: u8 = 4;
 pub const EVENT_PRI_SW_EXC: u8 = 5;
 /// `XEN_DMOP_EVENT_sw_exc`
 pub const EVENT_SW_EXC: u8 = 6;
-/// [`MapMemTypeToIoreqServer::flags`]: `XEN_DMOP_IOREQ_MEM_ACCESS_READ`
+/// `XEN_DMOP_IOREQ_MEM_ACCESS_READ`, of [`MapMemTypeToIoreqServer::flags`]
 pub const IOREQ_MEM_ACCESS_READ: u32 = 1;
 /// `XEN_DMOP_IOREQ_MEM_ACCESS_WRITE`
 pub const IOREQ_MEM_ACCESS_WRITE: u32 = 2;
-/// [`PinMemoryCacheattr::type_`]: `XEN_DMOP_MEM_CACHEATTR_UC`
+/// `XEN_DMOP_MEM_CACHEATTR_UC`, of [`PinMemoryCacheattr::type_`]
 pub const MEM_CACHEATTR_UC: u32 = 0;
 /// `XEN_DMOP_MEM_CACHEATTR_WC`
 pub const MEM_CACHEATTR_WC: u32 = 1;

@@ -96,7 +96,7 @@ fn serve(
 
     let server = guest.create_ioreq_server(false)?;
     server.map_range(&IoRange::Ports(0x500..=0x503))?;
-    let requests = server.start(events, 1)?;
+    let mut requests = server.start(events, 1)?;
 
     let mut device = Complement::default();
     let errors = status.get::<u64>(ERRORS)?;

@@ -40,8 +40,10 @@ fn privcmd_restricts_once_and_for_all_duplicates() {
         for other in [b, domid::DOM0, domid::SELF, domid::INVALID, nobody().get()] {
             assert_eq!(may_dm_op(fd, other), Err(Errno::EPERM), "domid {other:#x}");
         }
-        let mut version = privcmd::Hypercall::default();
-        version.op = xen_sys::hypercall::XEN_VERSION;
+        let mut version = privcmd::Hypercall {
+            op: xen_sys::hypercall::XEN_VERSION,
+            ..Default::default()
+        };
         assert_eq!(raw(fd, privcmd::HYPERCALL, &mut version), Err(Errno::EPERM));
     }
 }

@@ -35,7 +35,7 @@ fn complement(last: &mut u32) -> impl FnMut(&IoRequest) -> u64 {
 #[test]
 fn port_requests_are_answered() {
     let (_lock, guest) = guest_a();
-    let (events, server, requests) = server(&PORTS);
+    let (events, server, mut requests) = server(&PORTS);
     let running = guest.order(Order::Ports, 500);
     let (mut last, mut answered) = (0, 0);
     eventually("500 writes and 500 reads", || {
@@ -52,7 +52,7 @@ fn port_requests_are_answered() {
 #[test]
 fn sizes_and_addresses_arrive_as_the_guest_used_them() {
     let (_lock, guest) = guest_a();
-    let (events, _server, requests) = server(&PORTS);
+    let (events, _server, mut requests) = server(&PORTS);
     let running = guest.order(Order::PortSizes, 3);
     let mut seen = BTreeMap::new();
     eventually("accesses of three sizes", || {
@@ -76,7 +76,7 @@ fn sizes_and_addresses_arrive_as_the_guest_used_them() {
 #[test]
 fn memory_requests_are_answered() {
     let (_lock, guest) = guest_a();
-    let (events, _server, requests) = server(&IoRange::Memory(MMIO..=MMIO + 0xfff));
+    let (events, _server, mut requests) = server(&IoRange::Memory(MMIO..=MMIO + 0xfff));
     let running = guest.order(Order::Memory, 50);
     let mut last = 0;
     eventually("50 writes and reads", || {
@@ -104,7 +104,7 @@ fn a_dropped_server_is_gone() {
 #[test]
 fn a_disabled_server_gets_nothing() {
     let (_lock, guest) = guest_a();
-    let (events, server, requests) = server(&PORTS);
+    let (events, server, mut requests) = server(&PORTS);
     // Binding left one event pending; it is no request.
     assert_eq!(
         requests.serve(&events, SECOND, |_| unreachable!()).unwrap(),
@@ -141,6 +141,14 @@ fn ranges_are_claimed_once_and_given_back() {
         let error = server.unmap_range(range).unwrap_err();
         assert_eq!(error.cause.raw_os_error(), Some(libc::ENOENT), "{error:#}");
     }
+    let bad = IoRange::Pci {
+        segment: 0,
+        bus: 0,
+        device: 32,
+        function: 0,
+    };
+    let error = server.map_range(&bad).unwrap_err();
+    assert!(matches!(error.cause, Cause::Invalid { .. }), "{error:#}");
 }
 
 #[test]
@@ -149,7 +157,7 @@ fn the_queue_of_buffered_requests_is_mapped_and_empty() {
     let events = EventChannel::open().unwrap().restrict(a()).unwrap();
     let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
     let server = privcmd.guest().create_ioreq_server(true).unwrap();
-    let queue = server.buffered_requests(&events).unwrap();
+    let mut queue = server.buffered_requests(&events).unwrap();
     assert_eq!(queue.drain(|request| panic!("{request:?}")).unwrap(), 0);
     assert_ne!(queue.port().get(), 0);
     let plain = privcmd.guest().create_ioreq_server(false).unwrap();
