@@ -71,25 +71,34 @@ pub(crate) fn print(a: GuestId, b: GuestId, before: &[Seen], after: &[Seen]) -> 
         "{:<36} {:<8}{:<14}{:<11}{:<11}verdict",
         "operation", "target", "unrestricted", "expected", "restricted"
     );
-    let (mut surprises, mut last) = (0, "");
+    let (mut surprises, mut holes, mut last) = (0, 0, "");
     let rows = rows(a, b);
     let count = rows.len();
     for ((attempt, _, target), (before, after)) in rows.into_iter().zip(before.iter().zip(after)) {
         let expected = attempt.expected(target, *before);
-        let holds = expected == *after;
-        surprises += usize::from(!holds);
+        let verdict = match attempt.expect {
+            _ if expected == *after => "holds",
+            // Compiled without it.
+            Expect::Absent(_) if *after == Seen::Errno(Errno::EOPNOTSUPP) => "holds",
+            Expect::Absent(_) => "HOLE",
+            _ => "SURPRISE",
+        };
+        surprises += usize::from(verdict == "SURPRISE");
+        holes += usize::from(verdict == "HOLE");
         println!(
-            "{:<36} {target:<8}{before:<14}{expected:<11}{after:<11}{}",
+            "{:<36} {target:<8}{before:<14}{expected:<11}{after:<11}{verdict}",
             if attempt.name == last {
                 ""
             } else {
                 attempt.name
             },
-            if holds { "holds" } else { "SURPRISE" },
         );
         last = attempt.name;
     }
     println!("\n{count} attempts, {surprises} surprises");
+    if holes > 0 {
+        println!("{holes} requests that this kernel has and does not check: docs/threat-model.md");
+    }
     surprises == 0 && before.len() == count && after.len() == count
 }
 
@@ -128,6 +137,8 @@ enum Expect {
     All(Seen),
     /// What it saw before: it is about this handle alone.
     Same,
+    /// That the kernel has no such request. One that has it does not check it.
+    Absent(Errno),
 }
 
 struct Attempt {
@@ -167,6 +178,7 @@ impl Attempt {
             _ if before == Seen::Unsayable => Seen::Unsayable,
             Expect::Others(_) if target == "A" => before,
             Expect::Others(seen) | Expect::All(seen) => seen,
+            Expect::Absent(errno) => Seen::Errno(errno),
             Expect::Same => before,
         }
     }

@@ -14,7 +14,7 @@ use xen_sys::{Request, evtchn, gntalloc, gntdev, hypercall, memory, privcmd};
 
 use super::{
     Attempt,
-    Expect::{self, All, Others, Same},
+    Expect::{self, Absent, All, Others, Same},
     Handles, How,
     Seen::Errno as No,
 };
@@ -117,13 +117,13 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
         Others(No(Errno::EINVAL)),
         |h, mut dom| ioctl(&h.privcmd, privcmd::RESTRICT, &mut dom),
     ),
-    at("privcmd IRQFD", All(No(Errno::ENOTTY)), |h, _| {
+    at("privcmd IRQFD", Absent(Errno::ENOTTY), |h, _| {
         no_argument(&h.privcmd, privcmd::IRQFD.number())
     }),
-    at("privcmd IOEVENTFD", All(No(Errno::ENOTTY)), |h, _| {
+    at("privcmd IOEVENTFD", Absent(Errno::ENOTTY), |h, _| {
         no_argument(&h.privcmd, privcmd::IOEVENTFD.number())
     }),
-    at("privcmd PCIDEV_GET_GSI", All(No(Errno::ENOTTY)), |h, _| {
+    at("privcmd PCIDEV_GET_GSI", Absent(Errno::ENOTTY), |h, _| {
         no_argument(&h.privcmd, privcmd::PCIDEV_GET_GSI.number())
     }),
     at("evtchn BIND_VIRQ", All(No(Errno::EACCES)), |h, _| {
@@ -182,7 +182,7 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
             )
         },
     ),
-    at("evtchn BIND_STATIC", All(No(Errno::ENOSYS)), |h, _| {
+    at("evtchn BIND_STATIC", Absent(Errno::ENOSYS), |h, _| {
         ioctl(
             &h.events,
             evtchn::BIND_STATIC,
