@@ -63,7 +63,7 @@ impl<'a> Apt<'a> {
                 return Err(error);
             };
             say(&format!(
-                "the archive cannot be reached, the packages fetched earlier are used: {error:#}"
+                "the archive cannot be reached, the packages fetched earlier are used: {error}"
             ));
             return Ok(Closure { files });
         }
