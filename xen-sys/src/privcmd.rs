@@ -23,7 +23,7 @@ pub const MMAP_RESOURCE: Request<MmapResource> = Request::new(b'P', 7);
 pub const IRQFD: Request<Irqfd> = Request::write(b'P', 8);
 /// Ties eventfds to I/O requests of a domain (Linux 6.7).
 pub const IOEVENTFD: Request<Ioeventfd> = Request::write(b'P', 9);
-/// Tells the global system interrupt of a PCI device (Linux 6.13).
+/// Tells the global system interrupt of a PCI device (Linux 6.12).
 pub const PCIDEV_GET_GSI: Request<PcidevGetGsi> = Request::new(b'P', 10);
 
 /// ORed into a frame of [`MMAPBATCH`] that could not be mapped.
@@ -31,9 +31,9 @@ pub const MMAPBATCH_MFN_ERROR: u32 = 0xF000_0000;
 /// ORed into a frame of [`MMAPBATCH`] that is paged out.
 pub const MMAPBATCH_PAGED_ERROR: u32 = 0x8000_0000;
 
-/// [`Irqfd::flags`]: untie.
+/// `PRIVCMD_IRQFD_FLAG_DEASSIGN`, of [`Irqfd::flags`]: untie.
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1;
-/// [`Ioeventfd::flags`]: untie.
+/// `PRIVCMD_IOEVENTFD_FLAG_DEASSIGN`, of [`Ioeventfd::flags`]: untie.
 pub const IOEVENTFD_FLAG_DEASSIGN: u32 = 1;
 
 abi! {
