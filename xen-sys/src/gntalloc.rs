@@ -50,9 +50,12 @@ abi! {
 
 impl AllocGref {
     /// Bytes of a request for `count` pages; `None` past `usize::MAX`.
+    ///
+    /// Not less than the number says: for one page the driver writes 24 bytes,
+    /// though head and reference are 20.
     #[must_use]
     pub fn size_with(count: usize) -> Option<usize> {
-        tail::size::<Self, u32>(count)
+        tail::size::<Self, u32>(count, ALLOC_GREF.size())
     }
 
     /// Writes a request to the start of `buffer` and returns it, with zeroed
@@ -72,9 +75,7 @@ impl AllocGref {
         };
         let size = Self::size_with(usize::try_from(count).ok()?)?;
         let bytes = buffer.get_mut(..size)?;
-        tail::encode(bytes, &head, &[0_u32; 0])?;
-        bytes[size_of::<Self>()..].fill(0);
-        Some(bytes)
+        tail::encode(bytes, &head, &[0_u32; 0], size)
     }
 
     /// Reads a request, or the driver's answer; `None` when the list is cut

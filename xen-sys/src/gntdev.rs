@@ -231,10 +231,11 @@ impl GrantCopyPtr {
 }
 
 impl MapGrantRef {
-    /// Bytes of a request with `count` references; `None` past `usize::MAX`.
+    /// Bytes of a request with `count` references, not less than the number says;
+    /// `None` past `usize::MAX`.
     #[must_use]
     pub fn size_with(count: usize) -> Option<usize> {
-        tail::size::<Self, MapGrantRefEntry>(count)
+        tail::size::<Self, MapGrantRefEntry>(count, MAP_GRANT_REF.size())
     }
 
     /// Writes a request to the start of `buffer` and returns it; `None` when
@@ -249,7 +250,7 @@ impl MapGrantRef {
             count,
             ..Self::default()
         };
-        tail::encode(buffer, &head, references)
+        tail::encode(buffer, &head, references, MAP_GRANT_REF.size())
     }
 
     /// Reads a request; `None` when the list is cut off, or the bytes are not
@@ -276,7 +277,7 @@ impl DmabufExpFromRefs {
             domid: domid.into(),
             ..Self::default()
         };
-        tail::encode(buffer, &head, references)
+        tail::encode(buffer, &head, references, DMABUF_EXP_FROM_REFS.size())
     }
 
     /// Reads a request; as [`MapGrantRef::decode`], aligned to 4.
@@ -302,7 +303,7 @@ impl DmabufImpToRefs {
             domid: domid.into(),
             ..Self::default()
         };
-        tail::encode(buffer, &head, references)
+        tail::encode(buffer, &head, references, DMABUF_IMP_TO_REFS.size())
     }
 
     /// Reads a request, or the driver's answer; as [`MapGrantRef::decode`],

@@ -21,7 +21,7 @@ pub fn encode<'b, E: IntoBytes + Immutable>(
     buffer: &'b mut [u8],
     entries: &[E],
 ) -> Option<&'b mut [u8]> {
-    tail::encode(buffer, &(), entries)
+    tail::encode(buffer, &(), entries, 0)
 }
 
 /// Reads `count` entries; `None` when there are fewer, or when `bytes` is not

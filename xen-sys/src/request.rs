@@ -42,6 +42,14 @@ impl<T> Request<T> {
         Self(Self::new(group, nr).0 | 1 << 30, PhantomData)
     }
 
+    /// The size in the number, in bytes. For an argument with a list behind it the
+    /// driver copies so many in and out whatever the list needs, so no buffer may
+    /// be smaller.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        (self.0 >> 16) as usize & ((1 << 14) - 1)
+    }
+
     /// The 32 bits that the kernel compares.
     #[must_use]
     pub const fn number(self) -> u32 {

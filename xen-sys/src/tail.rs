@@ -3,28 +3,34 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Bytes of a head and `count` entries; `None` past `usize::MAX`.
-pub(crate) fn size<H, E>(count: usize) -> Option<usize> {
-    count
+/// Bytes of a head and `count` entries, and not less than `least`; `None` past
+/// `usize::MAX`.
+pub(crate) fn size<H, E>(count: usize, least: usize) -> Option<usize> {
+    let size = count
         .checked_mul(size_of::<E>())?
-        .checked_add(size_of::<H>())
+        .checked_add(size_of::<H>())?;
+    Some(size.max(least))
 }
 
-/// Writes head and entries to the start of `buffer`; returns what was written,
-/// `None` when there is no room, and then nothing was.
+/// Writes head and entries to the start of `buffer`, and zeros up to `least`
+/// bytes; returns what was written, `None` when there is no room, and then
+/// nothing was.
 pub(crate) fn encode<'b, H, E>(
     buffer: &'b mut [u8],
     head: &H,
     entries: &[E],
+    least: usize,
 ) -> Option<&'b mut [u8]>
 where
     H: IntoBytes + Immutable,
     E: IntoBytes + Immutable,
 {
-    let bytes = buffer.get_mut(..size::<H, E>(entries.len())?)?;
+    let bytes = buffer.get_mut(..size::<H, E>(entries.len(), least)?)?;
     let (front, back) = bytes.split_at_mut(size_of::<H>());
     head.write_to(front).ok()?;
-    entries.write_to(back).ok()?;
+    let (list, padding) = back.split_at_mut(size_of_val(entries));
+    entries.write_to(list).ok()?;
+    padding.fill(0);
     Some(bytes)
 }
 

@@ -35,6 +35,43 @@ impl Placed {
     }
 }
 
+/// Gives the names of all operations to a macro.
+macro_rules! operations {
+    ($use:ident!) => {
+        $use! {
+            CreateIoreqServer GetIoreqServerInfo MapIoRangeToIoreqServer
+            UnmapIoRangeFromIoreqServer SetIoreqServerState DestroyIoreqServer TrackDirtyVram
+            SetPciIntxLevel SetIsaIrqLevel SetPciLinkRoute ModifiedMemory SetMemType InjectEvent
+            InjectMsi MapMemTypeToIoreqServer RemoteShutdown RelocateMemory PinMemoryCacheattr
+            SetIrqLevel NrVcpus
+        }
+    };
+}
+
+/// The word at `offset`, where there is one.
+fn word(data: &[u8], offset: usize) -> Option<u32> {
+    data.get(offset..)?
+        .first_chunk()
+        .copied()
+        .map(u32::from_ne_bytes)
+}
+
+/// Whether there are 16 bytes, and behind them as many entries as the word at
+/// `offset` says: then a decoder must not refuse.
+fn is_whole(data: &[u8], offset: usize, entry: usize) -> bool {
+    let room = data.len().checked_sub(16).map(|list| list / entry);
+    room.zip(word(data, offset))
+        .is_some_and(|(room, count)| count as usize <= room)
+}
+
+/// What was encoded is the list that was there, at least as long as the number
+/// says, and with zeros behind the list.
+fn same_list(encoded: &[u8], data: &[u8], list: usize, least: usize) {
+    assert_eq!(encoded.len(), (16 + list).max(least));
+    assert_eq!(encoded[16..][..list], data[16..][..list]);
+    assert!(encoded[16 + list..].iter().all(|byte| *byte == 0));
+}
+
 /// Whatever is read as an operation is that operation, in a frame again.
 pub fn dm_op(data: &[u8]) {
     fn same<T: Operation + PartialEq + core::fmt::Debug>(body: &T, data: &[u8]) {
@@ -47,58 +84,71 @@ pub fn dm_op(data: &[u8]) {
         assert_eq!(bytes[4..8], [0; 4]);
         assert_eq!(bytes[8..], data[8..bytes.len()]);
     }
-    macro_rules! each {
-        ($found:expr, $data:expr; $( $body:ident )*) => {
-            match $found { $( AnyOperation::$body(body) => same(body, $data), )* }
-        };
-    }
     let data = Placed::new(data);
     assert_eq!(dm_op::decode(data.misaligned()), None);
     let data = data.aligned();
     let Some(found) = dm_op::decode(data) else {
-        let known = data.len() >= 8 && dm_op::ALL.iter().any(|op| op.to_ne_bytes() == data[..4]);
-        assert!(!known || data.len() < dm_op::MAX_SIZE, "{data:?} is whole");
+        macro_rules! size {
+            ($( $body:ident )*) => {
+                match word(data, 0) {
+                    $( Some(dm_op::$body::OP) => size_of::<dm_op::$body>(), )*
+                    _ => return,
+                }
+            };
+        }
+        let size = operations!(size!);
+        assert!(data.len() < 8 + size, "{data:?} is whole");
         return;
     };
-    each! { found, data;
-        CreateIoreqServer GetIoreqServerInfo MapIoRangeToIoreqServer UnmapIoRangeFromIoreqServer
-        SetIoreqServerState DestroyIoreqServer TrackDirtyVram SetPciIntxLevel SetIsaIrqLevel
-        SetPciLinkRoute ModifiedMemory SetMemType InjectEvent InjectMsi MapMemTypeToIoreqServer
-        RemoteShutdown RelocateMemory PinMemoryCacheattr SetIrqLevel NrVcpus
+    macro_rules! each {
+        ($( $body:ident )*) => {
+            match found { $( AnyOperation::$body(body) => same(body, data), )* }
+        };
     }
+    operations!(each!);
 }
 
 /// Whatever is read as a request with grants is encoded to the same list.
 pub fn gntdev(data: &[u8]) {
     let data = Placed::new(data);
-    let mut buffer = vec![0; data.1];
+    let mut buffer = vec![0xA5; data.1.max(24)];
     assert_eq!(MapGrantRef::decode(data.misaligned()), None);
     assert_eq!(DmabufExpFromRefs::decode(data.misaligned()), None);
     assert_eq!(DmabufImpToRefs::decode(data.misaligned()), None);
     let data = data.aligned();
-    if let Some((head, entries)) = MapGrantRef::decode(data) {
+    let found = MapGrantRef::decode(data);
+    assert_eq!(found.is_some(), is_whole(data, 0, 8));
+    if let Some((head, entries)) = found {
         assert_eq!(head.count as usize, entries.len());
         let bytes = MapGrantRef::encode(&mut buffer, entries).expect("it was there");
         assert_eq!(Some(bytes.len()), MapGrantRef::size_with(entries.len()));
         assert_eq!(bytes[..4], data[..4]);
         assert_eq!(bytes[4..16], [0; 12]);
-        assert_eq!(bytes[16..], data[16..bytes.len()]);
+        same_list(bytes, data, size_of_val(entries), 24);
     }
-    if let Some((head, references)) = DmabufExpFromRefs::decode(data) {
+    let found = DmabufExpFromRefs::decode(data);
+    assert_eq!(found.is_some(), is_whole(data, 4, 4));
+    if let Some((head, references)) = found {
         assert_eq!(head.count as usize, references.len());
         let (flags, domid) = (DmaFlags::from_bits_retain(head.flags), head.domid as u16);
         let bytes =
             DmabufExpFromRefs::encode(&mut buffer, domid, flags, references).expect("it was there");
         assert_eq!(bytes[..8], data[..8]);
-        assert_eq!(bytes[16..], data[16..bytes.len()]);
+        assert_eq!(bytes[8..12], [0; 4]);
+        assert_eq!(bytes[12..16], u32::from(domid).to_ne_bytes());
+        same_list(bytes, data, size_of_val(references), 20);
     }
-    if let Some((head, references)) = DmabufImpToRefs::decode(data) {
+    let found = DmabufImpToRefs::decode(data);
+    assert_eq!(found.is_some(), is_whole(data, 4, 4));
+    if let Some((head, references)) = found {
         assert_eq!(head.count as usize, references.len());
         let domid = head.domid as u16;
         let bytes =
             DmabufImpToRefs::encode(&mut buffer, head.fd, domid, references).expect("it was there");
         assert_eq!(bytes[..8], data[..8]);
-        assert_eq!(bytes[16..], data[16..bytes.len()]);
+        assert_eq!(bytes[8..12], u32::from(domid).to_ne_bytes());
+        assert_eq!(bytes[12..16], [0; 4]);
+        same_list(bytes, data, size_of_val(references), 20);
     }
 }
 
@@ -106,11 +156,13 @@ pub fn gntdev(data: &[u8]) {
 pub fn gntalloc(data: &[u8]) {
     let data = Placed::new(data);
     assert_eq!(AllocGref::decode(data.misaligned()), None);
-    let Some((head, references)) = AllocGref::decode(data.aligned()) else {
+    let found = AllocGref::decode(data.aligned());
+    assert_eq!(found.is_some(), is_whole(data.aligned(), 4, 4));
+    let Some((head, references)) = found else {
         return;
     };
     assert_eq!(head.count as usize, references.len());
-    let mut buffer = vec![0xA5; data.1];
+    let mut buffer = vec![0xA5; data.1.max(24)];
     let flags = AllocFlags::from_bits_retain(head.flags);
     let bytes =
         AllocGref::encode(&mut buffer, head.domid, flags, head.count).expect("it was there");

@@ -72,7 +72,8 @@ proptest! {
             .map(|&[domid, reference]| MapGrantRefEntry { domid, reference })
             .collect();
         let needed = MapGrantRef::size_with(refs.len()).unwrap();
-        prop_assert_eq!(needed, HEAD + 8 * refs.len());
+        let list = HEAD + 8 * refs.len();
+        prop_assert_eq!(needed, list.max(gntdev::MAP_GRANT_REF.size()));
         let mut words = room(length);
         match MapGrantRef::encode(&mut words.as_mut_bytes()[..length], &refs) {
             Some(bytes) => {
@@ -81,7 +82,7 @@ proptest! {
                 prop_assert_eq!(head.count as usize, refs.len());
                 prop_assert_eq!((head.pad, head.index), (0, 0));
                 prop_assert_eq!(seen, &refs[..]);
-                let cut = &bytes[..needed - 1];
+                let cut = &bytes[..list - 1];
                 prop_assert_eq!(MapGrantRef::decode(cut), None);
             }
             None => {
@@ -96,7 +97,8 @@ proptest! {
         refs in vec(any::<u32>(), 0..64), length in 0_usize..300,
         domid: u16, fd: u32, bits in 0_u32..4,
     ) {
-        let needed = HEAD + 4 * refs.len();
+        let list = HEAD + 4 * refs.len();
+        let needed = list.max(gntdev::DMABUF_EXP_FROM_REFS.size());
         let flags = DmaFlags::from_bits(bits).unwrap();
         let mut words = room(length);
         let buffer = &mut words.as_mut_bytes()[..length];
@@ -105,7 +107,7 @@ proptest! {
                 let (head, seen) = DmabufExpFromRefs::decode(bytes).unwrap();
                 prop_assert_eq!((head.flags, head.fd, head.domid), (bits, 0, domid.into()));
                 prop_assert_eq!(seen, &refs[..]);
-                prop_assert_eq!(DmabufExpFromRefs::decode(&bytes[..needed - 1]), None);
+                prop_assert_eq!(DmabufExpFromRefs::decode(&bytes[..list - 1]), None);
             }
             None => prop_assert!(length < needed && untouched(&words)),
         }
@@ -116,7 +118,7 @@ proptest! {
                 let (head, seen) = DmabufImpToRefs::decode(bytes).unwrap();
                 prop_assert_eq!((head.fd, head.domid, head.reserved), (fd, domid.into(), 0));
                 prop_assert_eq!(seen, &refs[..]);
-                prop_assert_eq!(DmabufImpToRefs::decode(&bytes[..needed - 1]), None);
+                prop_assert_eq!(DmabufImpToRefs::decode(&bytes[..list - 1]), None);
             }
             None => prop_assert!(length < needed && untouched(&words)),
         }
@@ -125,7 +127,8 @@ proptest! {
     #[test]
     fn an_allocation_survives(domid: u16, count in 0_u32..64, length in 0_usize..300) {
         let needed = AllocGref::size_with(count as usize).unwrap();
-        prop_assert_eq!(needed, HEAD + 4 * count as usize);
+        let list = HEAD + 4 * count as usize;
+        prop_assert_eq!(needed, list.max(gntalloc::ALLOC_GREF.size()));
         let mut words = room(length);
         let buffer = &mut words.as_mut_bytes()[..length];
         match AllocGref::encode(buffer, domid, AllocFlags::WRITABLE, count) {
@@ -133,7 +136,7 @@ proptest! {
                 let (head, references) = AllocGref::decode(bytes).unwrap();
                 prop_assert_eq!((head.domid, head.flags, head.index), (domid, 1, 0));
                 prop_assert_eq!(references, vec![0; count as usize]);
-                prop_assert_eq!(AllocGref::decode(&bytes[..needed - 1]), None);
+                prop_assert_eq!(AllocGref::decode(&bytes[..list - 1]), None);
             }
             None => prop_assert!(length < needed && untouched(&words)),
         }
@@ -200,10 +203,12 @@ proptest! {
         let number = Request::<()>::with_size(group, nr, size).number();
         prop_assert_eq!(number >> 30, 0);
         prop_assert_eq!((number >> 16) as usize, size);
+        prop_assert_eq!(Request::<()>::with_size(group, nr, size).size(), size);
         prop_assert_eq!((number >> 8) as u8, group);
         prop_assert_eq!(number as u8, nr);
         let write = Request::<[u8; 24]>::write(group, nr).number();
         prop_assert_eq!(write, 1 << 30 | Request::<[u8; 24]>::new(group, nr).number());
+        prop_assert_eq!(Request::<[u8; 24]>::write(group, nr).size(), 24);
     }
 }
 
@@ -353,6 +358,39 @@ fn bytes_that_were_trouble_or_could_be() {
         laws::lists(data);
         laws::ioreq(data);
     }
+}
+
+/// The drivers copy `sizeof` of their struct in and out, before they look at the
+/// count: with the first reference, and for an allocation with the padding.
+#[test]
+fn no_request_is_shorter_than_its_number_says() {
+    let mut buffer = [0xA5; 64];
+    let bytes = AllocGref::encode(&mut buffer, 7, AllocFlags::WRITABLE, 1).unwrap();
+    assert_eq!(bytes.len(), 24);
+    assert_eq!(bytes[16..], [0; 8]);
+    assert!(AllocGref::encode(&mut [0; 23], 7, AllocFlags::WRITABLE, 1).is_none());
+    assert_eq!(MapGrantRef::encode(&mut buffer, &[]).unwrap().len(), 24);
+    let exported = DmabufExpFromRefs::encode(&mut buffer, 7, DmaFlags::empty(), &[]);
+    assert_eq!(exported.unwrap().len(), 20);
+    let imported = DmabufImpToRefs::encode(&mut buffer, 3, 7, &[]);
+    assert_eq!(imported.unwrap().len(), 20);
+}
+
+#[test]
+fn four_bytes_off_is_aligned_for_words_only() {
+    let mut words = [0_u64; 8];
+    let bytes = &mut words.as_mut_bytes()[4..];
+    DmabufImpToRefs::encode(bytes, 3, 7, &[1, 2]).unwrap();
+    assert_eq!(DmabufImpToRefs::decode(bytes).unwrap().1, [1, 2]);
+    assert!(DmabufExpFromRefs::decode(bytes).is_some());
+    assert!(MapGrantRef::decode(bytes).is_none());
+    assert!(AllocGref::decode(bytes).is_none());
+    assert!(list::decode::<i32>(bytes, 15).is_some());
+    assert!(list::decode::<DmOpBuf>(bytes, 1).is_none());
+    assert!(list::decode::<u64>(bytes, 0).is_none());
+    let frame = Frame::new(&dm_op::NrVcpus::default());
+    bytes[..12].copy_from_slice(frame.as_bytes());
+    assert_eq!(dm_op::decode(bytes), None);
 }
 
 #[test]
