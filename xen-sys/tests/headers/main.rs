@@ -11,7 +11,11 @@
 mod compile;
 mod table;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use table::{Check, kernel, xen};
 
@@ -61,6 +65,29 @@ fn requests_of_newer_kernels_are_numbered() {
     assert_eq!(privcmd::IOEVENTFD.number(), 0x4030_5009);
     assert_eq!(privcmd::PCIDEV_GET_GSI.number(), 0x0008_500a);
     assert_eq!(evtchn::BIND_STATIC.number(), 0x0004_4507);
+}
+
+/// The table of `docs/abi.md` has every request, with its number.
+#[test]
+fn the_documented_numbers_are_these() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/abi.md");
+    let page = fs::read_to_string(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}: run this in a clone", path.display()));
+    let documented: BTreeMap<String, u64> = page
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("| `")?.split_once("` | 0x")?;
+            let number = u64::from_str_radix(rest.split(' ').next()?, 16).ok()?;
+            Some((name.to_owned(), number))
+        })
+        .collect();
+    let defined: BTreeMap<String, u64> = kernel()
+        .into_iter()
+        .filter(|check| check.c.starts_with("IOCTL_"))
+        .map(|check| (check.item, check.value))
+        .collect();
+    assert!(defined.len() > 30, "{defined:?}");
+    assert_eq!(documented, defined);
 }
 
 /// What the source defines, so that nothing is forgotten in the table.
