@@ -1,41 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One boot: starts QEMU, follows both serial ports, and knows when to stop waiting.
+//! One boot: follows both serial ports, and knows when to stop waiting.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
+use std::process::ExitStatus;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::Signal;
+use anyhow::Result;
 
 use crate::console::{Console, Trouble};
 use crate::image::Image;
 use crate::job::Plan;
-use crate::process;
 use crate::progress::say;
+use crate::qemu::{self, Event, Qemu};
 use crate::terminal;
 use crate::wire::{Frame, Piece, Wire};
-
-/// Virtual processors. One is no slower than two, and two suffer when this machine is busy:
-/// each waits in vain for the other, which is not running.
-pub(crate) const CPUS: u8 = 1;
-
-/// Memory of the whole machine and of dom0, in MiB.
-const MEMORY: u32 = 1024;
-const DOM0_MEMORY: u32 = 512;
-
-/// TCG gets SMAP and SMEP wrong for a PV kernel, and Xen trips over the others.
-const CPU: &str = "max,-smap,-smep,-pku,-la57";
 
 /// How long a run may take.
 #[derive(Debug, Clone, Copy)]
@@ -98,27 +80,6 @@ impl Stop {
     }
 }
 
-enum Event {
-    Console(Vec<u8>),
-    Port(Vec<u8>),
-    Closed,
-}
-
-/// QEMU, killed when the value goes.
-struct Qemu {
-    child: Child,
-    events: Receiver<Event>,
-    port: UnixStream,
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Boots, runs the plan's jobs, and returns their statuses. Their output goes to this
 /// process's standard output.
 ///
@@ -131,111 +92,18 @@ pub(crate) fn run(
     folder: &Path,
     limits: Limits,
 ) -> Result<Outcome> {
-    lay_out(image, plan, folder)?;
+    qemu::lay_out(image, plan, folder)?;
     let mut console = Console::create(folder.join("console.log"))?;
     say(&format!(
         "booting Xen {} with Linux {}",
         plan.suite.xen, plan.suite.linux
     ));
-    let mut qemu = start(|console, port| qemu(folder, plan.cpus, console, port))?;
+    let mut qemu = qemu::start(|console, port| qemu::command(folder, plan.cpus, console, port))?;
     let result = follow(&mut qemu, &mut console, plan, limits);
     drop(qemu);
     // What stays of a run is its logs.
     let _ = fs::remove_file(folder.join("root.cpio"));
     result?.map_err(|stop| report(&stop, &console, folder))
-}
-
-fn lay_out(image: &Image, plan: &Plan<'_>, folder: &Path) -> Result<()> {
-    // QEMU splits its -initrd option at commas and spaces: it gets short names in its
-    // current folder.
-    symlink(image.xen(), folder.join("xen"))?;
-    symlink(image.kernel(), folder.join("vmlinuz"))?;
-    let root = folder.join("root.cpio");
-    fs::copy(image.root(), &root)
-        .with_context(|| format!("cannot copy dom0's root to {}", root.display()))?;
-    File::options()
-        .append(true)
-        .open(&root)?
-        .write_all(&plan.archive()?)
-        .with_context(|| format!("cannot write {}", root.display()))
-}
-
-/// QEMU's command line; the ports are descriptors that it inherits.
-fn qemu(folder: &Path, cpus: u8, console: RawFd, port: RawFd) -> Result<Command> {
-    let log = File::create(folder.join("qemu.log"))?;
-    let mut command = Command::new("qemu-system-x86_64");
-    command
-        .current_dir(folder)
-        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-        .args(["-display", "none"])
-        .args(["-accel", "tcg,thread=multi", "-cpu", CPU])
-        .args(["-smp", &cpus.to_string()])
-        .args(["-m", &MEMORY.to_string()])
-        .args(["-chardev", &format!("socket,id=console,fd={console}")])
-        .args(["-chardev", &format!("socket,id=port,fd={port}")])
-        .args(["-serial", "chardev:console", "-serial", "chardev:port"])
-        .args(["-kernel", "xen", "-append"])
-        .arg(format!(
-            "console=com1 com1=115200,8n1 dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M bootscrub=0"
-        ))
-        .args(["-initrd", "vmlinuz console=hvc0 panic=-1 quiet,root.cpio"])
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    Ok(command)
-}
-
-/// Starts the command that `build` makes for two ports, and listens to both.
-fn start(build: impl FnOnce(RawFd, RawFd) -> Result<Command>) -> Result<Qemu> {
-    let (console, console_end) = UnixStream::pair()?;
-    let (port, port_end) = UnixStream::pair()?;
-    let mut command = build(console_end.as_raw_fd(), port_end.as_raw_fd())?;
-    command.stdin(Stdio::null());
-    inherit(&mut command, vec![console_end.into(), port_end.into()]);
-    process::dies_with_us(&mut command, Signal::SIGKILL);
-    let child = command
-        .spawn()
-        .with_context(|| format!("cannot start `{}`", process::line(&command)))?;
-    // Our copies of its ends must go, or the ports would never close.
-    drop(command);
-
-    let (sender, events) = mpsc::channel();
-    read_all(console, sender.clone(), Event::Console);
-    read_all(port.try_clone()?, sender, Event::Port);
-    Ok(Qemu {
-        child,
-        events,
-        port,
-    })
-}
-
-/// Lets the child keep these descriptors, under their numbers.
-fn inherit(command: &mut Command, descriptors: Vec<OwnedFd>) {
-    // SAFETY: fcntl is one system call, allowed between fork and exec, and the closure
-    // owns the descriptors, so their numbers are still theirs.
-    unsafe {
-        command.pre_exec(move || {
-            for descriptor in &descriptors {
-                fcntl(descriptor.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
-            }
-            Ok(())
-        });
-    }
-}
-
-fn read_all(mut from: UnixStream, to: Sender<Event>, event: fn(Vec<u8>) -> Event) {
-    thread::spawn(move || {
-        let mut buffer = [0; 16384];
-        loop {
-            let message = match from.read(&mut buffer) {
-                Ok(0) | Err(_) => Event::Closed,
-                Ok(count) => event(buffer[..count].to_vec()),
-            };
-            let last = matches!(message, Event::Closed);
-            if to.send(message).is_err() || last {
-                return;
-            }
-        }
-    });
 }
 
 /// Waits for the end, whichever it is. The outer error is this machine's, the inner one the
@@ -381,6 +249,7 @@ mod tests {
     use crate::job::Job;
     use crate::suite::SUITES;
     use std::path::PathBuf;
+    use std::process::Command;
 
     /// Plays a machine with two jobs: `script` writes to $1, the console, and $2, the port.
     fn play(script: &str, limits: Limits) -> Result<Outcome, String> {
@@ -392,14 +261,14 @@ mod tests {
         };
         let plan = Plan {
             suite: &SUITES[1],
-            cpus: CPUS,
+            cpus: qemu::CPUS,
             nonce: "n",
             guest: PathBuf::new(),
             jobs: &[job(), job()],
             shell: None,
         };
         let mut console = Console::create(folder.path().join("console.log")).unwrap();
-        let mut machine = start(|console, port| {
+        let mut machine = qemu::start(|console, port| {
             let mut command = Command::new("bash");
             command.args(["-c", script, "bash"]);
             command.args([console.to_string(), port.to_string()]);

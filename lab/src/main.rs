@@ -14,6 +14,7 @@ mod packages;
 mod paths;
 mod process;
 mod progress;
+mod qemu;
 mod root;
 mod session;
 mod steps;
@@ -40,7 +41,7 @@ struct Arguments {
     #[arg(long, global = true, default_value = suite::DEFAULT)]
     suite: &'static Suite,
     /// Processors of the emulated machine.
-    #[arg(long, global = true, default_value_t = machine::CPUS, value_parser = clap::value_parser!(u8).range(1..=8))]
+    #[arg(long, global = true, default_value_t = qemu::CPUS, value_parser = clap::value_parser!(u8).range(1..=8))]
     cpus: u8,
     #[command(subcommand)]
     command: Task,
