@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <linux/types.h>
+#include <linux/version.h>
 typedef uint16_t domid_t;
 typedef uint32_t grant_ref_t;
 typedef uint64_t xen_pfn_t;

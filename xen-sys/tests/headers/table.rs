@@ -19,6 +19,17 @@ pub(crate) struct Check {
     pub(crate) newer_than: Option<&'static str>,
 }
 
+/// What headers may lack: the macro that has the item's name, and the version of
+/// Linux that brought it.
+pub(crate) const NEWER: &[(&str, (u64, u64))] = &[
+    ("IOCTL_PRIVCMD_IRQFD", (6, 6)),
+    ("PRIVCMD_IRQFD_FLAG_DEASSIGN", (6, 6)),
+    ("IOCTL_EVTCHN_BIND_STATIC", (6, 6)),
+    ("IOCTL_PRIVCMD_IOEVENTFD", (6, 7)),
+    ("PRIVCMD_IOEVENTFD_FLAG_DEASSIGN", (6, 7)),
+    ("IOCTL_PRIVCMD_PCIDEV_GET_GSI", (6, 12)),
+];
+
 /// Items with no counterpart in C to compare with, and why.
 pub(crate) const EXEMPT: &[(&str, &str)] = &[
     ("request::Request", "numbers are compared one by one"),
