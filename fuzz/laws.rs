@@ -3,3 +3,6 @@
 
 #[path = "../xen-sys/tests/roundtrip/laws.rs"]
 pub mod laws;
+
+#[path = "../xen-sys/tests/roundtrip/encode.rs"]
+pub mod encode;

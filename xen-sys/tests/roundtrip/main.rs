@@ -9,6 +9,7 @@
     reason = "a test fails by panicking; the laws are shared with the fuzz targets"
 )]
 
+mod encode;
 mod laws;
 
 use proptest::{collection::vec, prelude::*};
@@ -63,6 +64,20 @@ proptest! {
     #[test]
     fn any_page_is_read_without_panic(data in vec(any::<u8>(), 4090..4110)) {
         laws::ioreq(&data);
+    }
+
+    #[test]
+    fn any_arguments_are_encoded_or_refused(
+        entries in vec(any::<u8>(), 0..300),
+        room in 0_u16..400,
+        at in 0_u8..8,
+        domid: u16,
+        flags: u16,
+        count in prop_oneof![4 => 0_u32..80, 1 => any::<u32>()],
+        fd in prop_oneof![0..=0x10_0000_u32, any::<u32>()],
+    ) {
+        let numbers = (domid, flags, count, fd);
+        encode::Plan { entries: &entries, room, at, numbers }.run();
     }
 
     #[test]
