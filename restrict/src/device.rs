@@ -77,6 +77,9 @@ pub(crate) fn open_node(device: Device) -> Result<OwnedFd> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let fd = open(device.path(), flags, Mode::empty()).map_err(|e| failed(why(device, e)))?;
     identify(device, fd.as_fd()).map_err(failed)?;
+    if device == Device::PrivCmd {
+        is_unrestricted(fd.as_fd()).map_err(failed)?;
+    }
     Ok(fd)
 }
 
@@ -111,12 +114,24 @@ pub(crate) fn identify(device: Device, fd: BorrowedFd<'_>) -> Result<(), Cause> 
     }
     let ours = match device {
         Device::PrivCmd => is_privcmd(fd)?,
-        // No other misc driver answers ENOSYS to what it does not know.
+        // The others answer ENOTTY or EINVAL to what they do not know.
         Device::EventChannel => unknown_request(fd, b'E') == Errno::ENOSYS,
         Device::GrantDevice => is_gntdev(fd),
         Device::GrantAllocator => is_gntalloc(fd),
     };
     if ours { Ok(()) } else { Err(wrong()) }
+}
+
+/// Since XSA-482 the kernel itself restricts every handle outside dom0.
+fn is_unrestricted(fd: BorrowedFd<'_>) -> Result<(), Cause> {
+    // No handle can be restricted to both.
+    for guest in [GuestId::MIN, GuestId::MAX] {
+        probe_privcmd(fd, guest).map_err(|errno| match errno {
+            Errno::EPERM => Cause::AlreadyRestricted,
+            other => Cause::errno(other),
+        })?;
+    }
+    Ok(())
 }
 
 fn is_privcmd(fd: BorrowedFd<'_>) -> Result<bool, Cause> {
@@ -168,7 +183,8 @@ fn unknown_request(fd: BorrowedFd<'_>, group: u8) -> Errno {
     null_argument(fd, Request::<()>::new(group, 0x7f).number())
 }
 
-fn null_argument(fd: BorrowedFd<'_>, number: u32) -> Errno {
+/// What the driver answers to a request without an argument.
+pub(crate) fn null_argument(fd: BorrowedFd<'_>, number: u32) -> Errno {
     // SAFETY: a driver that takes the argument for an address gets a null one.
     let answer = unsafe { libc::ioctl(fd.as_raw_fd(), libc::Ioctl::from(number), 0) };
     Errno::result(answer).err().unwrap_or(Errno::UnknownErrno)

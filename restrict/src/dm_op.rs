@@ -3,11 +3,11 @@
 //! Xen's `public/hvm/dm_op.h`), all of them. Ioreq servers have a type of
 //! their own in `ioreq.rs`.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, ptr};
 
 use xen_sys::{
     dm_op::{self, Frame, Operation},
-    privcmd,
+    hvm_op, privcmd, sched,
 };
 
 use crate::{
@@ -37,23 +37,22 @@ pub struct PciAddress {
 #[repr(u16)]
 pub enum MemType {
     /// Read and written without Xen.
-    RamRw = 0,
+    RamRw = hvm_op::HVMMEM_RAM_RW,
     /// Read without Xen; writes are dropped.
-    RamRo = 1,
+    RamRo = hvm_op::HVMMEM_RAM_RO,
     /// Each access is an I/O request.
-    MmioDm = 2,
+    MmioDm = hvm_op::HVMMEM_MMIO_DM,
     /// Writes are I/O requests of the server that claimed the type.
-    IoreqServer = 4,
+    IoreqServer = hvm_op::HVMMEM_IOREQ_SERVER,
 }
 
-/// How an event reaches a vcpu (`HVMOP_TRAP_*`, an x86 event type).
+/// An event for a vcpu of an x86 guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Interrupt vector, 0 to 255.
     pub vector: u8,
-    /// Event type: 0 external, 2 NMI, 3 hardware exception, 4 software
-    /// interrupt, 5 privileged software exception, 6 software exception.
-    pub kind: u8,
+    /// Event type.
+    pub kind: EventKind,
     /// Length of the instruction for the software kinds, in bytes.
     pub instruction_length: u8,
     /// Error code, or `u32::MAX` for none.
@@ -62,18 +61,36 @@ pub struct Event {
     pub extra: u64,
 }
 
+/// The type of an [`Event`] (`XEN_DMOP_EVENT_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EventKind {
+    /// External interrupt.
+    ExternalInterrupt = dm_op::EVENT_EXT_INT,
+    /// Non-maskable interrupt.
+    Nmi = dm_op::EVENT_NMI,
+    /// Exception of the processor.
+    HardwareException = dm_op::EVENT_HW_EXC,
+    /// `int n`.
+    SoftwareInterrupt = dm_op::EVENT_SW_INT,
+    /// `icebp`.
+    PrivilegedSoftwareException = dm_op::EVENT_PRI_SW_EXC,
+    /// `int3`, `into`.
+    SoftwareException = dm_op::EVENT_SW_EXC,
+}
+
 /// Why a guest is shut down (`SHUTDOWN_*` of `public/sched.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum ShutdownReason {
     /// Ended normally.
-    Poweroff = 0,
+    Poweroff = sched::SHUTDOWN_POWEROFF,
     /// To be started again.
-    Reboot = 1,
+    Reboot = sched::SHUTDOWN_REBOOT,
     /// Saved to disk or migrated.
-    Suspend = 2,
+    Suspend = sched::SHUTDOWN_SUSPEND,
     /// Broken.
-    Crash = 3,
+    Crash = sched::SHUTDOWN_CRASH,
 }
 
 /// Caching of a range of guest memory (`XEN_DMOP_MEM_CACHEATTR_*`).
@@ -81,19 +98,19 @@ pub enum ShutdownReason {
 #[repr(u32)]
 pub enum CacheAttr {
     /// Uncached.
-    Uncached = 0,
+    Uncached = dm_op::MEM_CACHEATTR_UC,
     /// Write-combining.
-    WriteCombining = 1,
+    WriteCombining = dm_op::MEM_CACHEATTR_WC,
     /// Write-through.
-    WriteThrough = 4,
+    WriteThrough = dm_op::MEM_CACHEATTR_WT,
     /// Write-protected.
-    WriteProtected = 5,
+    WriteProtected = dm_op::MEM_CACHEATTR_WP,
     /// Write-back.
-    WriteBack = 6,
+    WriteBack = dm_op::MEM_CACHEATTR_WB,
     /// Uncached, but the guest's MTRRs may say otherwise.
-    UncachedMinus = 7,
+    UncachedMinus = dm_op::MEM_CACHEATTR_UCM,
     /// Removes the pinning of this range.
-    Delete = u32::MAX,
+    Delete = dm_op::DELETE_MEM_CACHEATTR,
 }
 
 /// # Errors
@@ -158,7 +175,7 @@ impl Guest {
         let op = dm_op::InjectEvent {
             vcpuid: vcpu,
             vector: event.vector,
-            type_: event.kind,
+            type_: event.kind as u8,
             insn_len: event.instruction_length,
             error_code: event.error_code,
             cr2: event.extra,
@@ -285,33 +302,37 @@ impl Guest {
             return Err(self.wrong(NAME, cause));
         }
         for (entry, buffer) in list.iter_mut().zip(buffers.iter_mut()) {
-            entry.uptr = buffer.as_mut_ptr().expose_provenance() as u64;
-            entry.size = buffer.len() as u64;
+            fill(entry, buffer);
         }
+        let _pass = self.handle.pass();
         // SAFETY: the entries are `buffers`, borrowed mutably for the call.
         unsafe { self.submit(NAME, &mut list[..buffers.len()]) }
     }
 
     /// Issues an operation and returns it with what Xen filled in.
     pub(crate) fn dm_op<T: Operation>(&self, name: &'static str, op: &T) -> Result<T> {
-        self.dm_op_with(name, op, &mut [])
+        let _pass = self.handle.pass();
+        self.dm_op_in_passing(name, op, None)
     }
 
     /// The same with a second buffer, where the operation has one.
     fn dm_op_with<T: Operation>(&self, name: &'static str, op: &T, buffer: &mut [u8]) -> Result<T> {
+        let _pass = self.handle.pass();
+        self.dm_op_in_passing(name, op, Some(buffer))
+    }
+
+    /// For callers that keep a restriction waiting themselves.
+    pub(crate) fn dm_op_in_passing<T: Operation>(
+        &self,
+        name: &'static str,
+        op: &T,
+        buffer: Option<&mut [u8]>,
+    ) -> Result<T> {
         let mut frame = Frame::new(op);
-        let bytes = frame.as_mut_bytes();
-        let mut list = [
-            privcmd::DmOpBuf {
-                uptr: bytes.as_mut_ptr().expose_provenance() as u64,
-                size: bytes.len() as u64,
-            },
-            privcmd::DmOpBuf {
-                uptr: buffer.as_mut_ptr().expose_provenance() as u64,
-                size: buffer.len() as u64,
-            },
-        ];
-        let used = if buffer.is_empty() { 1 } else { 2 };
+        let mut list = [privcmd::DmOpBuf::default(); 2];
+        let used = if buffer.is_some() { 2 } else { 1 };
+        fill(&mut list[0], frame.as_mut_bytes());
+        fill(&mut list[1], buffer.unwrap_or(&mut []));
         // SAFETY: the entries are `frame` and `buffer`, both borrowed mutably.
         unsafe { self.submit(name, &mut list[..used]) }?;
         Ok(frame.body())
@@ -332,20 +353,38 @@ impl Guest {
         unsafe { ioctl::raw(self.handle.as_fd(), privcmd::DM_OP, &mut request) }
             .map(drop)
             .map_err(|errno| match errno {
-                nix::errno::Errno::E2BIG => {
-                    let cause = Cause::TooMany {
-                        what: "bytes or buffers",
-                        count: list
-                            .iter()
-                            .map(|b| usize::try_from(b.size).unwrap_or(0))
-                            .sum(),
-                        limit: 4096,
-                        hint: ", or raise `dm_op_buf_max_size` and `dm_op_max_nr_bufs` of \
-                               xen-privcmd",
-                    };
-                    self.wrong(name, cause)
-                }
+                nix::errno::Errno::E2BIG => self.wrong(name, too_big(list)),
                 other => self.failed(name, other),
             })
+    }
+}
+
+/// An empty buffer has an address too: the driver pins the page it is in.
+fn fill(entry: &mut privcmd::DmOpBuf, buffer: &mut [u8]) {
+    entry.size = buffer.len() as u64;
+    entry.uptr = if buffer.is_empty() {
+        ptr::from_mut(entry).expose_provenance() as u64
+    } else {
+        buffer.as_mut_ptr().expose_provenance() as u64
+    };
+}
+
+/// Which of the driver's two limits it was.
+fn too_big(list: &[privcmd::DmOpBuf]) -> Cause {
+    let largest = list.iter().map(|buffer| buffer.size).max().unwrap_or(0);
+    if largest > 4096 {
+        Cause::TooMany {
+            what: "bytes in one buffer",
+            count: usize::try_from(largest).unwrap_or(usize::MAX),
+            limit: 4096,
+            hint: ", or raise the parameter `dm_op_buf_max_size` of xen-privcmd",
+        }
+    } else {
+        Cause::TooMany {
+            what: "buffers",
+            count: list.len(),
+            limit: DM_OP_MAX_BUFFERS,
+            hint: ", or raise the parameter `dm_op_max_nr_bufs` of xen-privcmd",
+        }
     }
 }

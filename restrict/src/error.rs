@@ -113,7 +113,7 @@ pub enum Cause {
     )]
     AlreadyRestricted,
     /// The handle is restricted to a domain other than the one asked for.
-    #[error("the handle is restricted to another domain{}: open a fresh one in a process of \
+    #[error("the handle is restricted already, to another domain{}: open a fresh one in a process of \
              its own", restricted_to(.to))]
     RestrictedElsewhere {
         /// The domain, where it is known.
@@ -177,7 +177,9 @@ pub enum Cause {
     #[error(transparent)]
     Access(#[from] crate::memory::AccessError),
     /// More events arrived than the ring holds (`EFBIG`); some are lost.
-    #[error("the event ring overflowed: call `reset`, then look at every port's work")]
+    #[error(
+        "the event ring overflowed: call `reset`, unmask every port, and look at all their work"
+    )]
     RingOverflow,
     /// No event is pending on a non-blocking handle.
     #[error("no event is pending: wait until the descriptor is readable")]

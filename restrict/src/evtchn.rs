@@ -4,7 +4,7 @@
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -20,6 +20,7 @@ use crate::{
     device::Device,
     error::{Cause, Error, Result},
     handle::{Handle, Ticket},
+    holes::{self, KernelHole},
     ids::{GuestId, Port},
     ioctl::{self, Plain},
     leftover::Held,
@@ -195,17 +196,15 @@ impl<S: State> EventChannel<S> {
         argument: &mut T,
     ) -> Result<BoundPort> {
         let (port, ticket) = self.handle.record(guest, || {
-            let port = ioctl::plain(self.handle.as_fd(), request, argument).map_err(|errno| {
-                let error = self.handle.failed(operation, errno);
-                guest.into_iter().fold(error, Error::for_guest)
-            })?;
+            let port = ioctl::plain(self.handle.as_fd(), request, argument)
+                .map_err(|errno| self.handle.failed(operation, guest, errno))?;
             let port = Port::new(port.cast_unsigned());
             Ok((port, Held::Port(port)))
         })?;
         Ok(BoundPort {
             port,
-            unbound: false,
-            ticket,
+            domain: guest,
+            ticket: Some(ticket),
         })
     }
 
@@ -214,7 +213,9 @@ impl<S: State> EventChannel<S> {
     /// that is silent, until [`unmask`](Self::unmask).
     ///
     /// Blocks until there is one; on a non-blocking handle returns an empty
-    /// slice when there is none.
+    /// slice when there is none. A thread that is blocked here while the handle
+    /// is revoked stays so until an event arrives: where that can happen,
+    /// [`wait`](Self::wait) first.
     ///
     /// # Errors
     /// [`Cause::RingOverflow`] until [`reset`](Self::reset),
@@ -226,7 +227,8 @@ impl<S: State> EventChannel<S> {
         }
         let bytes = loop {
             match read(self.handle.as_fd(), into.as_mut_bytes()) {
-                Ok(0) if self.handle.state().is_revoked() => {
+                // /dev/null is at its end; or the read began before.
+                Ok(_) if self.handle.state().is_revoked() => {
                     return Err(self.error(OPERATION, Cause::Revoked));
                 }
                 Ok(bytes) if bytes == 0 || bytes % size_of::<Port>() != 0 => {
@@ -236,7 +238,7 @@ impl<S: State> EventChannel<S> {
                 Err(Errno::EAGAIN) => break 0,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EFBIG) => return Err(self.error(OPERATION, Cause::RingOverflow)),
-                Err(errno) => return Err(self.handle.failed(OPERATION, errno)),
+                Err(errno) => return Err(self.handle.failed(OPERATION, None, errno)),
             }
         };
         Ok(&into[..bytes / size_of::<Port>()])
@@ -257,7 +259,7 @@ impl<S: State> EventChannel<S> {
                 }
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(self.handle.failed("unmask ports", errno)),
+                Err(errno) => return Err(self.handle.failed("unmask ports", None, errno)),
             }
         }
         Ok(())
@@ -268,36 +270,40 @@ impl<S: State> EventChannel<S> {
     /// # Errors
     /// [`Cause::RingOverflow`], [`Cause::Revoked`], and the kernel's own.
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
-        let deadline = std::time::Instant::now().checked_add(timeout);
-        let mut fds = [PollFd::new(self.handle.as_fd(), PollFlags::POLLIN)];
+        const OPERATION: &str = "wait for a port";
+        let failed = |errno| self.handle.failed(OPERATION, None, errno);
+        let deadline = Instant::now().checked_add(timeout);
+        let bell = self.handle.bell().map_err(failed)?;
+        let mut fds = [
+            PollFd::new(self.handle.as_fd(), PollFlags::POLLIN),
+            PollFd::new(bell, PollFlags::POLLIN),
+        ];
         loop {
-            let left = deadline.map(|d| d.saturating_duration_since(std::time::Instant::now()));
-            // Rounded up, so that waiting does not turn into spinning.
-            let millis = left.map(|d| d.as_micros().div_ceil(1000));
-            let limit = match millis {
-                None => PollTimeout::NONE,
-                Some(ms) => PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX),
-            };
-            match poll(&mut fds, limit) {
-                Ok(0) if left.is_some_and(|d| d > Duration::from_millis(i32::MAX as u64)) => {}
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            match poll(&mut fds, limit(left)) {
+                Ok(0) if left.is_some_and(|d| d > LONGEST) => {}
                 Ok(0) => return Ok(false),
                 Ok(_) => break,
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(self.handle.failed("wait for a port", errno)),
+                Err(errno) => return Err(failed(errno)),
             }
         }
         if self.handle.state().is_revoked() {
-            return Err(self.error("wait for a port", Cause::Revoked));
+            return Err(self.error(OPERATION, Cause::Revoked));
         }
-        match fds[0].revents() {
-            Some(flags) if flags.contains(PollFlags::POLLIN) => Ok(true),
-            // The driver raises POLLERR alone when the ring overflowed.
-            _ => Err(self.error("wait for a port", Cause::RingOverflow)),
+        let flags = fds[0].revents().unwrap_or(PollFlags::empty());
+        if flags.contains(PollFlags::POLLIN) {
+            Ok(true)
+        } else if flags.contains(PollFlags::POLLERR) {
+            // Alone, the driver raises it when the ring overflowed.
+            Err(self.error(OPERATION, Cause::RingOverflow))
+        } else {
+            Err(failed(Errno::EBADF))
         }
     }
 
     /// Empties the queue, after an overflow (`IOCTL_EVTCHN_RESET`). Ports stay
-    /// bound; those that were in the queue stay masked until unmasked.
+    /// bound; those that were in the queue stay masked, so unmask every port.
     ///
     /// # Errors
     /// [`Cause::Revoked`], and the kernel's own.
@@ -305,7 +311,7 @@ impl<S: State> EventChannel<S> {
         let reset = ioctl::bare(self.handle.as_fd(), evtchn::RESET);
         reset
             .map(drop)
-            .map_err(|e| self.handle.failed("reset the queue", e))
+            .map_err(|e| self.handle.failed("reset the queue", None, e))
     }
 
     /// Whether [`pending`](Self::pending) returns instead of blocking. All
@@ -314,12 +320,26 @@ impl<S: State> EventChannel<S> {
     /// # Errors
     /// The kernel's own.
     pub fn set_nonblocking(&self, nonblocking: bool) -> Result<()> {
-        let failed = |errno| self.handle.failed("set O_NONBLOCK", errno);
+        let failed = |errno| self.handle.failed("set O_NONBLOCK", None, errno);
         let flags = fcntl(self.handle.as_fd(), FcntlArg::F_GETFL).map_err(failed)?;
         let mut flags = OFlag::from_bits_retain(flags);
         flags.set(OFlag::O_NONBLOCK, nonblocking);
         fcntl(self.handle.as_fd(), FcntlArg::F_SETFL(flags)).map_err(failed)?;
         Ok(())
+    }
+
+    /// Readable once the handle is revoked.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn bell(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.handle.bell()
+    }
+
+    /// Requests that this kernel has and does not check against a restriction
+    /// ([`KernelHole`]): a restricted handle is held to one domain only where a
+    /// filter refuses these. Harmless to ask.
+    #[must_use]
+    pub fn kernel_holes(&self) -> Vec<KernelHole> {
+        holes::of(Device::EventChannel, self.handle.as_fd())
     }
 
     fn error(&self, operation: &'static str, cause: Cause) -> Error {
@@ -334,12 +354,24 @@ impl<S: State> AsFd for EventChannel<S> {
     }
 }
 
+/// The longest that `poll` waits at once.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// What is left, rounded up, so that waiting does not turn into spinning.
+fn limit(left: Option<Duration>) -> PollTimeout {
+    let millis = left.map(|left| left.as_micros().div_ceil(1000));
+    millis.map_or(PollTimeout::NONE, |millis| {
+        PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+    })
+}
+
 /// A local port of an event channel handle. Dropping unbinds it.
 #[derive(Debug)]
 pub struct BoundPort {
     port: Port,
-    unbound: bool,
-    ticket: Ticket,
+    domain: Option<GuestId>,
+    /// Gone once the port is unbound.
+    ticket: Option<Ticket>,
 }
 
 impl BoundPort {
@@ -349,18 +381,21 @@ impl BoundPort {
         self.port
     }
 
+    /// The domain on the other side; `None` for a virtual interrupt.
+    #[must_use]
+    pub fn domain(&self) -> Option<GuestId> {
+        self.domain
+    }
+
     /// Sends an event to the other side.
     ///
     /// # Errors
     /// [`Cause::Revoked`], and the kernel's own.
     pub fn notify(&self) -> Result<()> {
-        let mut argument = evtchn::Notify {
-            port: self.port.get(),
-        };
-        let handle = self.ticket.handle();
-        ioctl::plain(handle.as_fd(), evtchn::NOTIFY, &mut argument)
-            .map(drop)
-            .map_err(|errno| handle.failed("notify", errno))
+        let port = self.port.get();
+        self.request("notify", |fd| {
+            ioctl::plain(fd, evtchn::NOTIFY, &mut evtchn::Notify { port })
+        })
     }
 
     /// Unbinds, as dropping does, and reports.
@@ -368,18 +403,36 @@ impl BoundPort {
     /// # Errors
     /// [`Cause::Revoked`], and the kernel's own. The port is given up anyway.
     pub fn close(mut self) -> Result<()> {
-        let unbound = self.unbind();
-        unbound.map_err(|errno| self.ticket.handle().failed("unbind a port", errno))
+        self.unbind()
     }
 
-    fn unbind(&mut self) -> Result<(), Errno> {
-        if std::mem::replace(&mut self.unbound, true) {
+    fn request(
+        &self,
+        operation: &'static str,
+        request: impl FnOnce(BorrowedFd<'_>) -> Result<i32, Errno>,
+    ) -> Result<()> {
+        let Some(ticket) = &self.ticket else {
             return Ok(());
-        }
-        let mut argument = evtchn::Unbind {
-            port: self.port.get(),
         };
-        ioctl::plain(self.ticket.handle().as_fd(), evtchn::UNBIND, &mut argument).map(drop)
+        let handle = ticket.handle();
+        let done = request(handle.as_fd()).map(drop);
+        done.map_err(|errno| handle.failed(operation, self.domain, errno))
+    }
+
+    fn unbind(&mut self) -> Result<()> {
+        let port = self.port.get();
+        let unbound = self.request("unbind a port", |fd| {
+            ioctl::plain(fd, evtchn::UNBIND, &mut evtchn::Unbind { port })
+        });
+        if let Some(ticket) = self.ticket.take()
+            && unbound
+                .as_ref()
+                .is_err_and(|e| !matches!(e.cause, Cause::Revoked))
+        {
+            // Still bound: no restriction may overlook it.
+            ticket.keep();
+        }
+        unbound
     }
 }
 

@@ -49,7 +49,7 @@ impl GrantAllocator {
     /// (module parameter `limit` of xen-gntalloc, 1024 pages in all).
     pub fn grant(&self, guest: GuestId, pages: usize, access: Access) -> Result<GrantedPages> {
         const OPERATION: &str = "grant pages";
-        let failed = |errno| self.handle.failed(OPERATION, errno).for_guest(guest);
+        let failed = |errno| self.handle.failed(OPERATION, Some(guest), errno);
         let wrong = |cause| Error::new(OPERATION, Device::GrantAllocator, cause).for_guest(guest);
         if pages == 0 {
             return Err(wrong(Cause::Invalid {
@@ -99,6 +99,7 @@ impl GrantAllocator {
         Ok(GrantedPages {
             memory,
             reserved,
+            guest,
             refs,
             _ticket: ticket,
         })
@@ -139,6 +140,7 @@ pub struct GrantedPages {
     // The order matters: pages, index, ledger.
     memory: SharedMemory,
     reserved: Reserved,
+    guest: GuestId,
     refs: Vec<GrantRef>,
     _ticket: Ticket,
 }
@@ -159,12 +161,13 @@ impl GrantedPages {
     pub fn notify_on_unmap(&self, notify: UnmapNotify<'_>) -> Result<()> {
         const OPERATION: &str = "set the unmap notification";
         let handle = &self.reserved.handle;
-        let argument = notify.request(self.reserved.index, &self.memory);
+        let argument = notify.request(self.reserved.index, &self.memory, self.guest);
+        let _pass = handle.pass();
         let mut argument =
-            argument.map_err(|e| Error::new(OPERATION, handle.device(), e.into()))?;
+            argument.map_err(|cause| Error::new(OPERATION, handle.device(), cause))?;
         ioctl::plain(handle.as_fd(), gntalloc::SET_UNMAP_NOTIFY, &mut argument)
             .map(drop)
-            .map_err(|e| handle.failed(OPERATION, e))
+            .map_err(|e| handle.failed(OPERATION, Some(self.guest), e))
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
 };
 
 use nix::errno::Errno;
-use xen_sys::gntdev::{self, GrantCopyFlags, GrantCopyPtr};
+use xen_sys::{
+    gntdev::{self, GrantCopyFlags, GrantCopyPtr},
+    grant_table::GNTST_GENERAL_ERROR,
+};
 use zerocopy::IntoBytes;
 
 use crate::{
@@ -89,7 +92,7 @@ impl GrantDevice<Unrestricted> {
     /// are mapped, or none.
     pub fn map(&self, guest: GuestId, grants: &[GrantRef], access: Access) -> Result<MappedGrants> {
         const OPERATION: &str = "map grants";
-        let failed = |errno| self.handle.failed(OPERATION, errno).for_guest(guest);
+        let failed = |errno| self.handle.failed(OPERATION, Some(guest), errno);
         let wrong = |cause| Error::new(OPERATION, Device::GrantDevice, cause).for_guest(guest);
         if grants.is_empty() {
             return Err(wrong(Cause::Invalid {
@@ -143,6 +146,7 @@ impl GrantDevice<Unrestricted> {
         Ok(MappedGrants {
             memory,
             reserved,
+            guest,
             _ticket: ticket,
         })
     }
@@ -166,6 +170,11 @@ impl GrantDevice<Unrestricted> {
             };
             Error::new(OPERATION, Device::GrantDevice, cause)
         })?;
+        for segment in &mut *segments {
+            // Until the driver says otherwise.
+            segment.raw.status = GNTST_GENERAL_ERROR;
+        }
+        let _pass = self.handle.pass();
         let mut request = gntdev::GrantCopy {
             count,
             segments: segments.as_mut_ptr().expose_provenance() as u64,
@@ -175,7 +184,7 @@ impl GrantDevice<Unrestricted> {
         // from a slice that it borrows, mutably where it is the destination.
         unsafe { ioctl::raw(self.handle.as_fd(), gntdev::GRANT_COPY, &mut request) }
             .map(drop)
-            .map_err(|e| self.handle.failed(OPERATION, e))
+            .map_err(|e| self.handle.failed(OPERATION, None, e))
     }
 }
 
@@ -220,6 +229,7 @@ pub struct MappedGrants {
     // The order matters: pages, index, ledger.
     memory: SharedMemory,
     reserved: Reserved,
+    guest: GuestId,
     _ticket: Ticket,
 }
 
@@ -232,12 +242,13 @@ impl MappedGrants {
     /// mapping, [`Cause::Revoked`], and the kernel's own.
     pub fn notify_on_unmap(&self, notify: UnmapNotify<'_>) -> Result<()> {
         let handle = &self.reserved.handle;
-        let argument = notify.request(self.reserved.index, &self.memory);
+        let _pass = handle.pass();
+        let argument = notify.request(self.reserved.index, &self.memory, self.guest);
         let mut argument = argument
-            .map_err(|e| Error::new("set the unmap notification", handle.device(), e.into()))?;
+            .map_err(|cause| Error::new("set the unmap notification", handle.device(), cause))?;
         ioctl::plain(handle.as_fd(), gntdev::SET_UNMAP_NOTIFY, &mut argument)
             .map(drop)
-            .map_err(|e| handle.failed("set the unmap notification", e))
+            .map_err(|e| handle.failed("set the unmap notification", Some(self.guest), e))
     }
 }
 
@@ -315,6 +326,7 @@ impl<'a> CopySegment<'a> {
                 dest,
                 len,
                 flags: flags.bits(),
+                status: GNTST_GENERAL_ERROR,
                 ..gntdev::GrantCopySegment::default()
             },
             local: PhantomData,
@@ -324,7 +336,7 @@ impl<'a> CopySegment<'a> {
     /// What Xen said of this segment in the last copy.
     ///
     /// # Errors
-    /// [`GrantError`], Xen's own reason.
+    /// [`GrantError`], Xen's own reason; a general error before any copy.
     pub fn status(&self) -> Result<(), GrantError> {
         GrantError::check(self.raw.status)
     }

@@ -8,7 +8,9 @@ use xen_sys::{
 };
 
 use crate::{
+    error::Cause,
     evtchn::BoundPort,
+    ids::GuestId,
     memory::{AccessError, SharedMemory},
     mmap::Access,
 };
@@ -54,7 +56,8 @@ impl GrantError {
 pub struct UnmapNotify<'p> {
     /// Byte of the mapping that becomes 0.
     pub clear_byte: Option<usize>,
-    /// Port that sends an event. It is used even if it is unbound by then.
+    /// Port that sends an event, bound to the pages' guest. It is used even if
+    /// it is unbound by then.
     pub send_event: Option<&'p BoundPort>,
 }
 
@@ -63,22 +66,31 @@ impl UnmapNotify<'_> {
         self,
         index: u64,
         memory: &SharedMemory,
-    ) -> Result<gntdev::UnmapNotify, AccessError> {
+        guest: GuestId,
+    ) -> Result<gntdev::UnmapNotify, Cause> {
         let mut action = UnmapNotifyAction::empty();
         if let Some(offset) = self.clear_byte {
             if memory.access() == Access::Read {
-                return Err(AccessError::ReadOnly);
+                return Err(AccessError::ReadOnly.into());
             }
             if offset >= memory.len() {
                 return Err(AccessError::OutOfRange {
                     offset,
                     length: 1,
                     size: memory.len(),
-                });
+                }
+                .into());
             }
             action |= UnmapNotifyAction::CLEAR_BYTE;
         }
-        if self.send_event.is_some() {
+        if let Some(port) = self.send_event {
+            // The driver keeps the port, past any restriction.
+            if port.domain() != Some(guest) {
+                return Err(Cause::Invalid {
+                    what: format!("{} is not bound to {guest}", port.port()),
+                    remedy: "notify the domain whose pages these are",
+                });
+            }
             action |= UnmapNotifyAction::SEND_EVENT;
         }
         Ok(gntdev::UnmapNotify {

@@ -15,7 +15,7 @@ use crate::{
     ioctl,
     leftover::Held,
     memory::SharedMemory,
-    mmap::{Access, Mmap},
+    mmap::{Access, Mmap, PAGE_SIZE},
 };
 
 /// The operations of a privcmd handle on one guest.
@@ -41,7 +41,7 @@ impl Guest {
     }
 
     pub(crate) fn failed(&self, operation: &'static str, errno: Errno) -> Error {
-        self.handle.failed(operation, errno).for_guest(self.id)
+        self.handle.failed(operation, Some(self.id), errno)
     }
 
     pub(crate) fn wrong(&self, operation: &'static str, cause: Cause) -> Error {
@@ -90,8 +90,11 @@ impl Guest {
             }
             Ok(((map, errors), Held::Memory(gfns.len())))
         })?;
+        let missing = (0..errors.len()).filter(|page| errors[*page] != 0);
         Ok(GuestMemory {
+            missing: missing.map(|page| (page, gfns[page])).collect(),
             memory: SharedMemory::with_errors(map, errors.into()),
+            guest: self.clone(),
             _ticket: ticket,
         })
     }
@@ -116,7 +119,8 @@ impl Guest {
         errors.as_mut_ptr().expose_provenance();
         gfns.as_ptr().expose_provenance();
         // SAFETY: `arr` and `err` are live slices of `num` elements, which the
-        // driver reads and writes; `addr` is a fresh VMA of `num` pages.
+        // driver reads and writes; `addr` is a fresh VMA of `num` pages, or
+        // pages of one that the driver left empty.
         match unsafe { ioctl::raw(self.handle.as_fd(), privcmd::MMAPBATCH_V2, &mut batch) } {
             // Some page is paged out; `errors` says which.
             Err(Errno::ENOENT) => Ok(()),
@@ -129,6 +133,7 @@ impl Guest {
     /// # Errors
     /// [`Cause::Restricted`], [`Cause::NoSuchDomain`], and the kernel's own.
     pub fn resource_frames(&self, resource: Resource) -> Result<u64> {
+        let _pass = self.handle.pass();
         let mut request = self.resource_request(resource);
         // SAFETY: address and count are 0: the driver asks Xen for the size
         // and writes `num`.
@@ -137,8 +142,8 @@ impl Guest {
         Ok(request.num)
     }
 
-    /// Maps `frames` frames of a resource from `first` on, readable and
-    /// writable (`IOCTL_PRIVCMD_MMAP_RESOURCE`, Linux 4.18).
+    /// Maps `frames` frames of a resource from `first` on
+    /// (`IOCTL_PRIVCMD_MMAP_RESOURCE`, Linux 4.18).
     ///
     /// # Errors
     /// [`Cause::Restricted`], [`Cause::NoSuchDomain`], [`Cause::Kernel`] with
@@ -149,10 +154,11 @@ impl Guest {
         resource: Resource,
         first: u32,
         frames: u32,
+        access: Access,
     ) -> Result<ResourceMapping> {
         const OPERATION: &str = "map a resource";
         let (map, ticket) = self.handle.record(Some(self.id), || {
-            let map = Mmap::of(self.handle.as_fd(), frames as usize, Access::ReadWrite, 0)
+            let map = Mmap::of(self.handle.as_fd(), frames as usize, access, 0)
                 .map_err(|e| self.failed(OPERATION, e))?;
             let mut request = privcmd::MmapResource {
                 idx: first,
@@ -209,7 +215,34 @@ pub enum Resource {
 #[derive(Debug)]
 pub struct GuestMemory {
     memory: SharedMemory,
+    /// Index in the mapping, and guest frame, of the pages that are not there.
+    missing: Vec<(usize, Gfn)>,
+    guest: Guest,
     _ticket: Ticket,
+}
+
+impl GuestMemory {
+    /// Tries again to map the pages that are missing, and returns how many
+    /// still are. Xen may have paged them out
+    /// ([`MissingPage::is_paged_out`](crate::MissingPage::is_paged_out)), or the
+    /// guest may have got memory there since.
+    ///
+    /// # Errors
+    /// As [`Guest::map`]; the mapping is as useful as before.
+    pub fn retry(&mut self) -> Result<usize> {
+        let _pass = self.guest.handle.pass();
+        for (page, gfn) in &self.missing {
+            let address = self.memory.map().address() + (page * PAGE_SIZE) as u64;
+            let mut error = [0];
+            self.guest
+                .map_batch(1, address, &[*gfn], &mut error)
+                .map_err(|errno| self.guest.failed("map guest memory", errno))?;
+            self.memory.set_error(*page, error[0]);
+        }
+        let memory = &self.memory;
+        self.missing.retain(|(page, _)| memory.is_missing(*page));
+        Ok(self.missing.len())
+    }
 }
 
 impl Deref for GuestMemory {

@@ -6,12 +6,15 @@ use std::{
     mem::ManuallyDrop,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, AtomicU16, Ordering},
     },
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::eventfd::{EfdFlags, EventFd},
+};
 use xen_sys::{evtchn, privcmd};
 
 use crate::{
@@ -38,9 +41,13 @@ pub(crate) struct HandleState {
     revoked: AtomicBool,
     /// The domid it is restricted to; 0 while it is not.
     restricted: AtomicU16,
-    /// Locked while a port is bound or memory mapped, and while restricting: so
-    /// nothing slips in between the look at the ledger and the restriction.
+    /// Read-locked by every operation that names a domain while the handle is
+    /// not restricted, write-locked by restriction: so nothing is under way
+    /// when the ledger is looked at, and nothing ends after it.
+    gate: RwLock<()>,
     ledger: Mutex<Ledger>,
+    /// Readable once the handle is revoked; made for the first that waits.
+    bell: OnceLock<EventFd>,
 }
 
 impl Handle {
@@ -61,7 +68,9 @@ impl Handle {
             number: fd.as_raw_fd(),
             revoked: AtomicBool::new(false),
             restricted: AtomicU16::new(restricted.map_or(0, GuestId::get)),
+            gate: RwLock::default(),
             ledger: Mutex::default(),
+            bell: OnceLock::new(),
         };
         Arc::new(Self {
             fd: ManuallyDrop::new(fd),
@@ -79,9 +88,26 @@ impl Handle {
 
     /// Restricts this handle, or revokes it.
     pub(crate) fn restrict(&self, guest: GuestId) -> Result<()> {
-        self.state
-            .restrict(guest)
-            .inspect_err(|_| self.state.revoke())
+        match self.state.restrict(guest)? {
+            Outcome::Gone if self.state.restrictable() => {
+                let error = Error::new("restrict", self.device(), Cause::Revoked);
+                Err(error.for_guest(guest))
+            }
+            Outcome::Restricted | Outcome::Gone => Ok(()),
+        }
+    }
+
+    /// Keeps a restriction waiting until the operation that follows is over.
+    /// Not to be taken twice by one thread.
+    pub(crate) fn pass(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        // From then on the kernel itself refuses.
+        let open = self.state.restricted().is_none();
+        open.then(|| {
+            self.state
+                .gate
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+        })
     }
 
     /// Runs `create` and records what it made, as one step for `restrict`.
@@ -90,9 +116,9 @@ impl Handle {
         domain: Option<GuestId>,
         create: impl FnOnce() -> Result<(T, Held)>,
     ) -> Result<(T, Ticket)> {
-        let mut ledger = self.state.ledger();
+        let _pass = self.pass();
         let (thing, held) = create()?;
-        let number = ledger.add(domain, held);
+        let number = self.state.ledger().add(domain, held);
         let ticket = Ticket {
             handle: Arc::clone(self),
             number,
@@ -100,15 +126,40 @@ impl Handle {
         Ok((thing, ticket))
     }
 
-    /// An error of an ioctl, read in the light of what happened to the handle.
-    pub(crate) fn failed(&self, operation: &'static str, errno: Errno) -> Error {
+    /// A descriptor that becomes readable when the handle is revoked.
+    pub(crate) fn bell(&self) -> Result<BorrowedFd<'_>, Errno> {
+        let state = &self.state;
+        if state.bell.get().is_none() {
+            let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+            let bell = EventFd::from_value_and_flags(0, flags)?;
+            state.bell.get_or_init(|| bell);
+        }
+        // Revoked before there was a bell to ring.
+        if state.is_revoked() {
+            state.ring();
+        }
+        state.bell.get().map(AsFd::as_fd).ok_or(Errno::EBADF)
+    }
+
+    /// An error of an ioctl about `guest`, read in the light of what happened
+    /// to the handle.
+    pub(crate) fn failed(
+        &self,
+        operation: &'static str,
+        guest: Option<GuestId>,
+        errno: Errno,
+    ) -> Error {
+        let restricted = self.state.restricted();
         let cause = match errno {
             _ if self.state.is_revoked() => Cause::Revoked,
-            Errno::EPERM | Errno::EACCES if self.state.restricted().is_some() => Cause::Restricted,
+            Errno::EACCES if restricted.is_some() => Cause::Restricted,
+            // For its own guest it is Xen that says no.
+            Errno::EPERM if restricted.is_some() && restricted != guest => Cause::Restricted,
             Errno::ESRCH => Cause::NoSuchDomain,
             other => Cause::errno(other),
         };
-        Error::new(operation, self.device(), cause)
+        let error = Error::new(operation, self.device(), cause);
+        guest.into_iter().fold(error, Error::for_guest)
     }
 }
 
@@ -140,7 +191,7 @@ impl HandleState {
     }
 
     pub(crate) fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
+        self.revoked.load(Ordering::SeqCst)
     }
 
     pub(crate) fn restricted(&self) -> Option<GuestId> {
@@ -151,56 +202,76 @@ impl HandleState {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The restriction of one device, or its revocation where it has none.
-    /// On an error the caller revokes.
-    pub(crate) fn restrict(&self, guest: GuestId) -> Result<()> {
-        let failed = |cause| Error::new("restrict", self.device, cause).for_guest(guest);
-        if self.is_revoked() {
-            return match self.device {
-                Device::GrantDevice | Device::GrantAllocator => Ok(()),
-                Device::PrivCmd | Device::EventChannel => Err(failed(Cause::Revoked)),
-            };
-        }
-        let ledger = self.ledger();
-        match self.restricted() {
-            Some(to) if to != guest => {
-                return Err(failed(Cause::RestrictedElsewhere { to: Some(to) }));
-            }
-            Some(_) => return self.verify(guest).map_err(failed),
-            None => {}
-        }
-        let leftovers = ledger.foreign_to(guest);
-        if !leftovers.is_empty() {
-            return Err(failed(Cause::Leftovers(leftovers)));
-        }
-        let accepted = match self.device {
-            Device::PrivCmd => ioctl::plain(self.fd(), privcmd::RESTRICT, &mut guest.get()),
-            Device::EventChannel => {
-                let mut to = evtchn::RestrictDomid { domid: guest.get() };
-                ioctl::plain(self.fd(), evtchn::RESTRICT_DOMID, &mut to)
-            }
-            Device::GrantDevice | Device::GrantAllocator => {
-                self.revoke();
-                return Ok(());
-            }
-        };
-        accepted.map_err(|errno| failed(restrict_failed(errno)))?;
-        self.verify(guest).map_err(failed)?;
-        self.restricted.store(guest.get(), Ordering::Release);
-        Ok(())
+    /// Whether Linux has a restriction for the device.
+    fn restrictable(&self) -> bool {
+        matches!(self.device, Device::PrivCmd | Device::EventChannel)
     }
 
-    fn verify(&self, guest: GuestId) -> Result<(), Cause> {
-        verify(self.device, self.fd(), guest)
+    /// Restricts, or revokes where there is no restriction; on an error the
+    /// handle is revoked.
+    pub(crate) fn restrict(&self, guest: GuestId) -> Result<Outcome> {
+        let _closed = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.try_restrict(guest);
+        // Again where it is revoked already: somebody may be halfway there.
+        if !matches!(outcome, Ok(Outcome::Restricted)) {
+            self.revoke();
+        }
+        outcome.map_err(|cause| Error::new("restrict", self.device, cause).for_guest(guest))
+    }
+
+    fn try_restrict(&self, guest: GuestId) -> Result<Outcome, Cause> {
+        let revoked = self.is_revoked();
+        let mut leftovers = self.ledger().foreign_to(guest);
+        // Ports go with the file, mappings stay.
+        leftovers.retain(|left| !(revoked && matches!(left.what, Held::Port(_))));
+        if !leftovers.is_empty() {
+            return Err(Cause::Leftovers(leftovers));
+        }
+        if revoked || !self.restrictable() {
+            return Ok(Outcome::Gone);
+        }
+        match self.restricted() {
+            Some(to) if to == guest => {}
+            Some(to) => return Err(Cause::RestrictedElsewhere { to: Some(to) }),
+            None => self.request(guest).map_err(restrict_failed)?,
+        }
+        verify(self.device, self.fd(), guest)?;
+        self.restricted.store(guest.get(), Ordering::Release);
+        Ok(Outcome::Restricted)
+    }
+
+    fn request(&self, guest: GuestId) -> Result<(), Errno> {
+        let mut to = evtchn::RestrictDomid { domid: guest.get() };
+        match self.device {
+            Device::EventChannel => ioctl::plain(self.fd(), evtchn::RESTRICT_DOMID, &mut to),
+            _ => ioctl::plain(self.fd(), privcmd::RESTRICT, &mut to.domid),
+        }
+        .map(drop)
     }
 
     /// Puts /dev/null over the descriptor's number. What is mapped stays
-    /// mapped; no request reaches the driver through this number again.
+    /// mapped; no request reaches the driver through this number again. The
+    /// caller holds the `Handle`, or the registry's lock.
     pub(crate) fn revoke(&self) {
-        if !self.revoked.swap(true, Ordering::AcqRel) {
-            registry::bury(self.number);
+        self.revoked.store(true, Ordering::SeqCst);
+        registry::bury(self.number);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = self.bell.get() {
+            // Full is rung as well.
+            let _ = bell.write(1);
         }
     }
+}
+
+/// What became of a handle that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Restricted,
+    /// /dev/null, now or before.
+    Gone,
 }
 
 fn restrict_failed(errno: Errno) -> Cause {
@@ -266,5 +337,103 @@ impl Drop for Ticket {
 impl Ticket {
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.handle
+    }
+}
+
+impl Ticket {
+    /// For a thing that could not be undone: it stays in the ledger.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, sync::mpsc, thread, time::Duration};
+
+    use super::*;
+
+    const A: GuestId = GuestId::MIN;
+    const B: GuestId = GuestId::MAX;
+
+    /// Any file will do for a device that is revoked rather than restricted.
+    fn handle() -> Arc<Handle> {
+        let file = || Ok(File::open("/dev/zero").unwrap().into());
+        registry::admit(Device::GrantDevice, None, file).unwrap()
+    }
+
+    fn behind(handle: &Handle) -> String {
+        let link = format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd());
+        std::fs::read_link(link).unwrap().display().to_string()
+    }
+
+    #[test]
+    fn a_restriction_waits_for_what_is_under_way() {
+        let handle = handle();
+        let (begun, begin) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let working = Arc::clone(&handle);
+        let worker = thread::spawn(move || {
+            working
+                .record(Some(B), || {
+                    begun.send(()).unwrap();
+                    ended.recv().unwrap();
+                    assert_eq!(behind(&working), "/dev/zero");
+                    Ok(((), Held::Grants(1)))
+                })
+                .unwrap()
+        });
+        begin.recv().unwrap();
+        let restricting = Arc::clone(&handle);
+        let restriction = thread::spawn(move || restricting.restrict(A));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!restriction.is_finished());
+        end.send(()).unwrap();
+        let error = restriction.join().unwrap().unwrap_err();
+        assert!(matches!(error.cause, Cause::Leftovers(_)), "{error:#}");
+        drop(worker.join().unwrap());
+    }
+
+    #[test]
+    fn whoever_finds_it_revoked_leaves_it_revoked() {
+        for _ in 0..200 {
+            let handle = handle();
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        handle.restrict(A).unwrap();
+                        assert_eq!(behind(&handle), "/dev/null");
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_leftover_is_told_again_until_it_is_gone() {
+        let handle = handle();
+        let (_, ticket) = handle
+            .record(Some(B), || Ok(((), Held::Grants(2))))
+            .unwrap();
+        for _ in 0..2 {
+            let error = handle.restrict(A).unwrap_err();
+            assert!(matches!(error.cause, Cause::Leftovers(_)), "{error:#}");
+            assert_eq!(behind(&handle), "/dev/null");
+        }
+        drop(ticket);
+        handle.restrict(A).unwrap();
+    }
+
+    #[test]
+    fn the_bell_rings_whoever_comes_first() {
+        for early in [true, false] {
+            let handle = handle();
+            if early {
+                handle.bell().unwrap();
+            }
+            handle.restrict(A).unwrap();
+            let mut count = [0; 8];
+            assert_eq!(nix::unistd::read(handle.bell().unwrap(), &mut count), Ok(8));
+        }
     }
 }

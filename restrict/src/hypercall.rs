@@ -28,11 +28,7 @@ use crate::{
 pub struct HypercallBuffer(SharedMemory);
 
 impl HypercallBuffer {
-    /// Makes a zeroed buffer of at least `bytes`.
-    ///
-    /// # Errors
-    /// The kernel's own: `ENOMEM`, or `EINVAL` for 0 bytes.
-    pub fn new(bytes: usize) -> Result<Self> {
+    fn new(bytes: usize) -> Result<Self> {
         let failed = |errno| {
             Error::new(
                 "make a hypercall buffer",
@@ -74,6 +70,14 @@ impl HypercallBuffer {
 }
 
 impl PrivCmd<Unrestricted> {
+    /// Makes a zeroed buffer of at least `bytes`.
+    ///
+    /// # Errors
+    /// The kernel's own: `ENOMEM`, or `EINVAL` for 0 bytes.
+    pub fn hypercall_buffer(&self, bytes: usize) -> Result<HypercallBuffer> {
+        HypercallBuffer::new(bytes)
+    }
+
     /// Issues a hypercall and returns its result (`IOCTL_PRIVCMD_HYPERCALL`).
     ///
     /// # Safety
@@ -84,14 +88,16 @@ impl PrivCmd<Unrestricted> {
     /// # Errors
     /// [`Cause::NoSuchDomain`], [`Cause::Restricted`] and [`Cause::Revoked`]
     /// where `restrict_all` took the power away, and Xen's own.
-    pub unsafe fn hypercall(&self, number: u64, arguments: [u64; 5]) -> Result<i32> {
+    pub unsafe fn hypercall(&self, number: u64, arguments: [u64; 5]) -> Result<i64> {
         let mut request = privcmd::Hypercall {
             op: number,
             arg: arguments,
         };
+        let handle = self.handle();
+        let _pass = handle.pass();
         // SAFETY: by this function's contract.
-        unsafe { ioctl::raw(self.as_fd(), privcmd::HYPERCALL, &mut request) }
-            .map_err(|e| self.handle().failed("hypercall", e))
+        unsafe { ioctl::raw_long(handle.as_fd(), privcmd::HYPERCALL, &mut request) }
+            .map_err(|e| handle.failed("hypercall", None, e))
     }
 
     /// Xen's version, major and minor.
@@ -102,9 +108,8 @@ impl PrivCmd<Unrestricted> {
         let arguments = [u64::from(version::VERSION), 0, 0, 0, 0];
         // SAFETY: XENVER_version reads and writes no memory.
         let version = unsafe { self.hypercall(hypercall::XEN_VERSION, arguments) }?;
-        let version = version.cast_unsigned();
-        #[allow(clippy::cast_possible_truncation, reason = "two halves of 32 bits")]
-        Ok(((version >> 16) as u16, version as u16))
+        let half = |bits: i64| u16::try_from(bits & 0xffff).unwrap_or_default();
+        Ok((half(version >> 16), half(version)))
     }
 
     /// A parameter of an HVM or PVH guest (`HVM_PARAM_*` of Xen's
@@ -155,7 +160,7 @@ impl PrivCmd<Unrestricted> {
         argument: T,
     ) -> Result<T> {
         let access = |e| Error::new("hypercall", Device::PrivCmd, Cause::Access(e));
-        let buffer = HypercallBuffer::new(size_of::<T>())?;
+        let buffer = self.hypercall_buffer(size_of::<T>())?;
         buffer.memory().set(0, &argument).map_err(access)?;
         let arguments = [u64::from(operation), buffer.address(), 0, 0, 0];
         // SAFETY: by this function's contract; the buffer has room for a `T`.

@@ -15,7 +15,6 @@ use crate::{
     evtchn::{BoundPort, EventChannel},
     guest::ResourceMapping,
     ids::{GuestId, Port},
-    ioreq::MAX_VCPUS,
     memory::SharedMemory,
     state::State,
 };
@@ -106,26 +105,45 @@ impl VcpuRequests {
         Ok(Self { page, ports })
     }
 
-    /// Waits at most `timeout` for requests, answers those that came, and
-    /// returns how many: 0 when none did.
+    /// The local ports of the vcpus, in their order: to unmask after a
+    /// [`reset`](EventChannel::reset).
+    pub fn ports(&self) -> impl Iterator<Item = Port> + '_ {
+        self.ports.iter().map(BoundPort::port)
+    }
+
+    /// Waits at most `timeout` for events, answers the requests among them,
+    /// and returns how many it answered and whose events the others are.
     ///
-    /// `answer` returns what the guest reads; for a write it does not matter.
+    /// `queue` has room for as many ports as shall be read at once. `answer`
+    /// returns what the guest reads; for a write it does not matter. If it
+    /// panics, the vcpu waits until the server is destroyed.
     ///
     /// # Errors
     /// As [`EventChannel::wait`] and [`EventChannel::pending`].
-    pub fn serve<S: State>(
+    pub fn serve<'q, S: State>(
         &mut self,
         events: &EventChannel<S>,
         timeout: Duration,
+        queue: &'q mut [Port],
         answer: impl FnMut(&IoRequest) -> u64,
-    ) -> Result<usize> {
+    ) -> Result<Served<'q>> {
         if !events.wait(timeout)? {
-            return Ok(0);
+            return Ok(Served::default());
         }
-        let mut queue = [Port::new(0); MAX_VCPUS as usize];
-        let pending = events.pending(&mut queue)?;
-        events.unmask(pending)?;
-        self.answer(pending, answer)
+        let pending = events.pending(queue)?.len();
+        let pending = &mut queue[..pending];
+        // Ours first.
+        let mut own = 0;
+        for at in 0..pending.len() {
+            if self.ports().any(|port| port == pending[at]) {
+                pending.swap(own, at);
+                own += 1;
+            }
+        }
+        let (own, others) = pending.split_at(own);
+        events.unmask(own)?;
+        let answered = self.answer(own, answer)?;
+        Ok(Served { answered, others })
     }
 
     /// Answers the requests behind `pending` ports, which the caller has
@@ -156,6 +174,16 @@ impl VcpuRequests {
     }
 }
 
+/// What [`VcpuRequests::serve`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "the other ports are masked until their events are handled"]
+pub struct Served<'q> {
+    /// Requests answered.
+    pub answered: usize,
+    /// Pending ports that are not these requests', still masked.
+    pub others: &'q [Port],
+}
+
 /// One vcpu's place in the page that this process shares with Xen.
 struct Slot<'p> {
     page: &'p SharedMemory,
@@ -169,8 +197,8 @@ impl<'p> Slot<'p> {
         let at = vcpu * SLOT + FLAGS;
         assert!(at < page.len(), "vcpus are counted when the page is mapped");
         let flags = page.map().start().as_ptr().wrapping_add(at);
-        // SAFETY: inside the mapping, which lives as long as 'p; this byte is
-        // only ever accessed atomically, here.
+        // SAFETY: inside the mapping, which lives as long as 'p; other threads
+        // have no access to the slot, and Xen is outside the memory model.
         let flags = unsafe { AtomicU8::from_ptr(flags) };
         Self { page, vcpu, flags }
     }
@@ -230,7 +258,8 @@ impl BufferedRequests {
         self.port.port()
     }
 
-    /// Takes all requests out of the queue, oldest first, and returns how many.
+    /// Takes the requests out of the queue, oldest first, and returns how many:
+    /// at most 511, so call it again until it is 0.
     ///
     /// # Errors
     /// [`Cause::Invalid`] when the queue's pointers cannot be Xen's.
@@ -253,7 +282,8 @@ fn drain(page: &SharedMemory, mut take: impl FnMut(&IoRequest)) -> Result<usize,
         #[allow(clippy::cast_possible_truncation, reason = "two halves of 64 bits")]
         let (read, written) = (now as u32, (now >> 32) as u32);
         let queued = written.wrapping_sub(read);
-        if queued == 0 {
+        // A guest that goes on writing does not keep us here.
+        if queued == 0 || taken == SLOTS as usize {
             return Ok(taken);
         }
         let first = entry(page, read)?;

@@ -30,6 +30,7 @@ plain!(
     evtchn::Unbind,
     evtchn::Notify,
     evtchn::RestrictDomid,
+    evtchn::BindStatic,
     gntdev::UnmapGrantRef,
     gntdev::UnmapNotify,
     gntalloc::DeallocGref,
@@ -49,6 +50,20 @@ pub(crate) fn plain<T: Plain>(
 pub(crate) fn bare(fd: BorrowedFd<'_>, request: Request<()>) -> Result<i32, Errno> {
     // SAFETY: a request of size 0 makes the driver ignore the pointer.
     unsafe { raw(fd, request, &mut ()) }
+}
+
+/// Issues a request whose result can be wider than C's `int`.
+///
+/// # Safety
+/// As [`raw`].
+pub(crate) unsafe fn raw_long<T>(
+    fd: BorrowedFd<'_>,
+    request: Request<T>,
+    argument: *mut T,
+) -> Result<i64, Errno> {
+    let number = libc::c_ulong::from(request.number());
+    // SAFETY: by this function's contract.
+    Errno::result(unsafe { libc::syscall(libc::SYS_ioctl, fd.as_raw_fd(), number, argument) })
 }
 
 /// Issues any request.

@@ -2,7 +2,10 @@
 //! I/O request servers: which of the guest's accesses come to this process.
 //! `io_request.rs` has how they are answered.
 
-use std::ops::RangeInclusive;
+use std::{
+    ops::RangeInclusive,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use xen_sys::{dm_op, ioreq, memory};
 
@@ -11,8 +14,11 @@ use crate::{
     error::{Cause, Result},
     evtchn::EventChannel,
     guest::{Guest, Resource},
+    handle::Ticket,
     ids::{IoreqServerId, Port},
     io_request::{BufferedRequests, VcpuRequests},
+    leftover::Held,
+    mmap::Access,
     state::State,
 };
 
@@ -47,7 +53,9 @@ pub struct IoreqServer {
     guest: Guest,
     id: IoreqServerId,
     buffered: bool,
-    destroyed: bool,
+    enabled: AtomicBool,
+    /// Gone once the server is destroyed.
+    ticket: Option<Ticket>,
 }
 
 impl Guest {
@@ -68,12 +76,17 @@ impl Guest {
             },
             ..Default::default()
         };
-        let id = IoreqServerId::new(self.dm_op("create_ioreq_server", &op)?.id);
+        let (id, ticket) = self.handle.record(Some(self.id), || {
+            let created = self.dm_op_in_passing("create_ioreq_server", &op, None)?;
+            let id = IoreqServerId::new(created.id);
+            Ok((id, Held::IoreqServer(id)))
+        })?;
         Ok(IoreqServer {
             guest: self.clone(),
             id,
             buffered,
-            destroyed: false,
+            enabled: AtomicBool::new(false),
+            ticket: Some(ticket),
         })
     }
 }
@@ -167,7 +180,9 @@ impl IoreqServer {
             enabled: enabled.into(),
             ..Default::default()
         };
-        self.guest.dm_op("set_ioreq_server_state", &op).map(drop)
+        self.guest.dm_op("set_ioreq_server_state", &op)?;
+        self.enabled.store(enabled, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Maps the request slots, enables the server, and binds the ports of the
@@ -176,7 +191,7 @@ impl IoreqServer {
     ///
     /// Xen tells the ports when the server is enabled, so requests can be
     /// waiting by the time this returns; the first [`VcpuRequests::serve`]
-    /// finds them. On an error the server is disabled again.
+    /// finds them. On an error the server is as it was.
     ///
     /// # Errors
     /// [`Cause::TooMany`] for more than [`MAX_VCPUS`]; as
@@ -193,15 +208,17 @@ impl IoreqServer {
             return Err(self.guest.wrong("start an ioreq server", cause));
         }
         let frame = memory::ioreq_server_frame_ioreq(0);
-        let page = self
-            .guest
-            .map_resource(Resource::IoreqServer(self.id), frame, 1)?;
+        let page =
+            self.guest
+                .map_resource(Resource::IoreqServer(self.id), frame, 1, Access::ReadWrite)?;
         // Only into a page that exists does Xen write the ports.
+        let enabled_before = self.enabled.load(Ordering::Relaxed);
         self.set_enabled(true)?;
-        let guest = self.guest.id();
-        VcpuRequests::connect(page, events, guest, vcpus).inspect_err(|_| {
+        let requests = VcpuRequests::connect(page, events, self.guest.id(), vcpus);
+        if requests.is_err() && !enabled_before {
             let _ = self.set_enabled(false);
-        })
+        }
+        requests
     }
 
     /// Maps the queue of buffered requests and binds its port.
@@ -221,7 +238,9 @@ impl IoreqServer {
         }
         let resource = Resource::IoreqServer(self.id);
         let frame = memory::IOREQ_SERVER_FRAME_BUFIOREQ;
-        let page = self.guest.map_resource(resource, frame, 1)?;
+        let page = self
+            .guest
+            .map_resource(resource, frame, 1, Access::ReadWrite)?;
         let info = dm_op::GetIoreqServerInfo {
             id: self.id.get(),
             flags: dm_op::NO_GFNS,
@@ -241,14 +260,21 @@ impl IoreqServer {
     }
 
     fn destroy(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.destroyed, true) {
+        let Some(ticket) = self.ticket.take() else {
             return Ok(());
-        }
+        };
         let op = dm_op::DestroyIoreqServer {
             id: self.id.get(),
             ..Default::default()
         };
-        self.guest.dm_op("destroy_ioreq_server", &op).map(drop)
+        let destroyed = self.guest.dm_op("destroy_ioreq_server", &op).map(drop);
+        match &destroyed {
+            Ok(()) => {}
+            Err(error) if matches!(error.cause, Cause::NoSuchDomain) => {}
+            // Still there: no restriction may overlook it.
+            Err(_) => ticket.keep(),
+        }
+        destroyed
     }
 }
 

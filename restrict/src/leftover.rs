@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::ids::{GuestId, Port};
+use crate::ids::{GuestId, IoreqServerId, Port};
 
 /// One thing that a handle holds of a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Held {
     Grants(usize),
     /// Pages granted to the other domain.
     GrantedPages(usize),
+    /// An ioreq server in the other domain.
+    IoreqServer(IoreqServerId),
 }
 
 impl fmt::Display for Leftover {
@@ -39,9 +41,11 @@ impl fmt::Display for Leftover {
             Held::Resource(pages) => write!(f, "a resource of {pages} pages mapped")?,
             Held::Grants(pages) => write!(f, "{pages} grants mapped")?,
             Held::GrantedPages(pages) => write!(f, "{pages} pages granted")?,
+            Held::IoreqServer(server) => write!(f, "{server}")?,
         }
         let preposition = match self.what {
             Held::Port(_) | Held::GrantedPages(_) => "to",
+            Held::IoreqServer(_) => "in",
             _ => "from",
         };
         match self.domain {

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use xen_restrict::{EventChannel, GuestId, IoRange, PrivCmd, restrict_all};
+//! use xen_restrict::{EventChannel, GuestId, IoRange, Port, PrivCmd, restrict_all};
 //!
 //! let guest: GuestId = "7".parse()?;
 //! let privcmd = PrivCmd::open()?;
@@ -20,8 +20,10 @@
 //! let server = privcmd.guest().create_ioreq_server(false)?;
 //! server.map_range(&IoRange::Ports(0x500..=0x503))?;
 //! let mut requests = server.start(&events, 1)?;
+//! let mut queue = [Port::new(0); 16];
 //! loop {
-//!     requests.serve(&events, Duration::MAX, |request| !request.data)?;
+//!     let served = requests.serve(&events, Duration::MAX, &mut queue, |request| !request.data)?;
+//!     events.unmask(served.others)?; // Nobody else has ports here.
 //! }
 //! # #[allow(unreachable_code)]
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -46,7 +48,8 @@
 //! but not its revocation. Handles that other code in the process opened are
 //! not known here. The kernel leaves some requests of a restricted handle
 //! unchecked (since Linux 6.6 one that takes any event channel port of dom0):
-//! the project's threat model lists them. A process forked while another
+//! [`EventChannel::kernel_holes`] and [`PrivCmd::kernel_holes`] name those of the
+//! running kernel, and the project's threat model says what they are worth. A process forked while another
 //! thread uses this crate may only call async-signal-safe functions, as always.
 //!
 //! # Platforms
@@ -66,6 +69,7 @@ mod gntdev;
 mod grant;
 mod guest;
 mod handle;
+mod holes;
 mod hypercall;
 mod ids;
 mod io_request;
@@ -76,11 +80,13 @@ mod memory;
 mod mmap;
 mod privcmd;
 mod registry;
+mod shared;
 mod state;
-mod volatile;
 
 pub use device::Device;
-pub use dm_op::{CacheAttr, DM_OP_MAX_BUFFERS, Event, MemType, PciAddress, ShutdownReason};
+pub use dm_op::{
+    CacheAttr, DM_OP_MAX_BUFFERS, Event, EventKind, MemType, PciAddress, ShutdownReason,
+};
 pub use error::{Cause, Error, Result};
 pub use evtchn::{BoundPort, EventChannel};
 #[cfg(feature = "tokio")]
@@ -89,9 +95,10 @@ pub use gntalloc::{GrantAllocator, GrantedPages};
 pub use gntdev::{CopySegment, GrantDevice, GrantedByte, MappedGrants};
 pub use grant::{GrantError, UnmapNotify};
 pub use guest::{Guest, GuestMemory, Resource, ResourceMapping};
+pub use holes::KernelHole;
 pub use hypercall::HypercallBuffer;
 pub use ids::{Gfn, GrantRef, GuestId, InvalidGuestId, IoreqServerId, Port};
-pub use io_request::{BufferedRequests, IoKind, IoRequest, VcpuRequests};
+pub use io_request::{BufferedRequests, IoKind, IoRequest, Served, VcpuRequests};
 pub use ioreq::{IoRange, IoreqServer, MAX_VCPUS};
 pub use leftover::{Held, Leftover};
 pub use memory::{AccessError, MissingPage, SharedMemory};

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages shared with a guest or with Xen: copied in and out, never borrowed.
 
-use std::{fmt, mem::MaybeUninit};
+use std::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     mmap::{Access, Mmap, PAGE_SIZE},
-    volatile,
+    shared,
 };
 
 /// Mapped pages that somebody else may change at any moment.
@@ -33,6 +33,15 @@ impl SharedMemory {
 
     pub(crate) fn map(&self) -> &Mmap {
         &self.map
+    }
+
+    /// What became of a page that was missing.
+    pub(crate) fn set_error(&mut self, page: usize, errno: i32) {
+        self.errors[page] = errno;
+    }
+
+    pub(crate) fn is_missing(&self, page: usize) -> bool {
+        self.errors[page] != 0
     }
 
     /// Size in bytes: a multiple of 4096, never 0.
@@ -69,7 +78,7 @@ impl SharedMemory {
         self.check(offset, into.len())?;
         let from = self.map.start().as_ptr().wrapping_add(offset);
         // SAFETY: `check` proved that the range is mapped; `self` keeps it so.
-        unsafe { volatile::read(from, into) };
+        unsafe { shared::read(from, into) };
         Ok(())
     }
 
@@ -84,7 +93,7 @@ impl SharedMemory {
         self.check(offset, from.len())?;
         let to = self.map.start().as_ptr().wrapping_add(offset);
         // SAFETY: `check` proved that the range is mapped, and it is writable.
-        unsafe { volatile::write(to, from) };
+        unsafe { shared::write(to, from) };
         Ok(())
     }
 
@@ -92,18 +101,10 @@ impl SharedMemory {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn get<T: FromBytes>(&self, offset: usize) -> Result<T, AccessError> {
-        let mut value = MaybeUninit::<T>::zeroed();
-        self.check(offset, size_of::<T>())?;
-        let from = self.map.start().as_ptr().wrapping_add(offset);
-        // SAFETY: the bytes are `value`'s own, zeroed, and not otherwise borrowed.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>())
-        };
-        // SAFETY: `check` proved that the range is mapped.
-        unsafe { volatile::read(from, bytes) };
-        // SAFETY: `T: FromBytes` is valid for any initialised bytes.
-        Ok(unsafe { value.assume_init() })
+    pub fn get<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T, AccessError> {
+        let mut value = T::new_zeroed();
+        self.read(offset, value.as_mut_bytes())?;
+        Ok(value)
     }
 
     /// Copies one value in.

@@ -7,13 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use nix::errno::Errno;
-
 use crate::{
-    device::{Device, identify, probe_privcmd},
+    device::{Device, identify},
     error::{Cause, Error, Result},
     guest::Guest,
     handle::{Handle, verify},
+    holes::{self, KernelHole},
     ids::GuestId,
     state::{Restricted, State, Unrestricted},
 };
@@ -66,23 +65,8 @@ impl PrivCmd<Unrestricted> {
     /// [`restrict_all`](crate::restrict_all), and
     /// [`Cause::AlreadyRestricted`] where the kernel restricts every handle.
     pub fn open() -> Result<Self> {
-        let handle = Handle::open(Device::PrivCmd)?;
-        // No handle can be restricted to both.
-        for guest in [GuestId::MIN, GuestId::MAX] {
-            match probe_privcmd(handle.as_fd(), guest) {
-                Ok(()) => {}
-                Err(Errno::EPERM) => {
-                    return Err(Error::new(
-                        "open",
-                        Device::PrivCmd,
-                        Cause::AlreadyRestricted,
-                    ));
-                }
-                Err(errno) => return Err(handle.failed("open", errno)),
-            }
-        }
         Ok(Self {
-            handle,
+            handle: Handle::open(Device::PrivCmd)?,
             state: Unrestricted(()),
         })
     }
@@ -120,7 +104,8 @@ impl PrivCmd<Restricted> {
     ///
     /// Proves that it is privcmd and may act on `guest` and not on others.
     /// One that is not restricted is refused, not restricted here: what is
-    /// mapped through it is unknown.
+    /// mapped through it is unknown. Of a restricted one, too, no probe can tell
+    /// what was mapped before: trust who hands it over for that.
     ///
     /// # Errors
     /// [`Cause::NotOpen`], [`Cause::WrongDevice`], [`Cause::NotRestricted`],
@@ -143,6 +128,16 @@ impl PrivCmd<Restricted> {
     #[must_use]
     pub fn restricted_to(&self) -> GuestId {
         self.state.guest
+    }
+}
+
+impl<S: State> PrivCmd<S> {
+    /// Requests that this kernel has and does not check against a restriction
+    /// ([`KernelHole`]): a restricted handle is held to one domain only where a
+    /// filter refuses these. Harmless to ask.
+    #[must_use]
+    pub fn kernel_holes(&self) -> Vec<KernelHole> {
+        holes::of(Device::PrivCmd, self.handle.as_fd())
     }
 }
 

@@ -42,7 +42,10 @@ pub(crate) fn admit(
     restricted: Option<GuestId>,
     fd: impl FnOnce() -> Result<OwnedFd>,
 ) -> Result<Arc<Handle>> {
-    let failed = |cause| Error::new("open", device, cause);
+    let failed = |cause| match restricted {
+        Some(guest) => Error::new("adopt", device, cause).for_guest(guest),
+        None => Error::new("open", device, cause),
+    };
     let mut registry = registry();
     if let Some(to) = registry.latch
         && restricted != Some(to)
@@ -95,13 +98,18 @@ pub(crate) fn bury(number: RawFd) {
 /// the way to the type that says so.
 ///
 /// Other threads may open, use and drop handles meanwhile: each open happens
-/// before and is covered, or after and fails with [`Cause::Latched`].
+/// before and is covered, or after and fails with [`Cause::Latched`]; each
+/// operation on a domain ends before, or meets the restriction. A thread that
+/// is blocked in [`EventChannel::pending`](crate::EventChannel::pending) of a
+/// handle that is revoked stays there until an event arrives.
 ///
-/// Descriptors that the caller duplicated out of a handle share a restriction,
-/// but not a revocation: they are the caller's to close.
+/// Descriptors that the caller duplicated out of a handle, and those that a
+/// child inherited, share a restriction but not a revocation: they are the
+/// caller's to close. An ioreq server of a revoked handle cannot be destroyed
+/// any more; it goes with its guest.
 ///
 /// # Errors
-/// The first error, after every handle that is not restricted to `guest` was
+/// The first error; by then every handle that is not restricted to `guest` is
 /// revoked. The latch holds in any case, except where the process was
 /// restricted to another guest before: then nothing changes.
 pub fn restrict_all(guest: GuestId) -> Result<()> {
@@ -113,19 +121,10 @@ pub fn restrict_all(guest: GuestId) -> Result<()> {
         }
         _ => registry.latch = Some(guest),
     }
+    // Every one, also after an error.
     let mut first = Ok(());
-    for handle in registry.handles.iter().filter(|h| !h.is_revoked()) {
-        if let Err(error) = handle.restrict(guest) {
-            handle.revoke();
-            first = first.and(Err(error));
-        }
-    }
-    if first.is_err() {
-        let open = registry
-            .handles
-            .iter()
-            .filter(|h| h.restricted() != Some(guest));
-        open.for_each(|handle| handle.revoke());
+    for handle in &registry.handles {
+        first = first.and(handle.restrict(guest).map(drop));
     }
     first
 }

@@ -9,7 +9,7 @@ mod attempts;
 use std::{env, error::Error, process::ExitCode, time::Duration};
 
 use xen_restrict::{
-    Access, EventChannel, Gfn, GrantDevice, GuestId, IoRange, IoRequest, PrivCmd, Restricted,
+    Access, EventChannel, Gfn, GrantDevice, GuestId, IoRange, IoRequest, Port, PrivCmd, Restricted,
     SharedMemory, restrict_all,
 };
 
@@ -98,11 +98,14 @@ fn serve(
     server.map_range(&IoRange::Ports(0x500..=0x503))?;
     let mut requests = server.start(events, 1)?;
 
+    let mut queue = [Port::new(0); 16];
     let mut device = Complement::default();
     let errors = status.get::<u64>(ERRORS)?;
     let done = order(&status, 1024)?;
     while status.get::<u64>(DONE)? == done {
-        requests.serve(events, Duration::from_secs(10), |r| device.answer(r))?;
+        let timeout = Duration::from_secs(10);
+        let served = requests.serve(events, timeout, &mut queue, |r| device.answer(r))?;
+        events.unmask(served.others)?;
     }
     let wrong = status.get::<u64>(ERRORS)? - errors;
     let domid = status.get::<u64>(DOMID)?;

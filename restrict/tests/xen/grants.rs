@@ -115,6 +115,13 @@ fn the_other_side_learns_of_an_unmapping() {
         error.cause,
         Cause::Access(AccessError::OutOfRange { .. })
     ));
+    // The driver would keep the port of another domain past a restriction.
+    let elsewhere = events.bind_unbound_port(b()).unwrap();
+    let error = pages.notify_on_unmap(UnmapNotify {
+        clear_byte: None,
+        send_event: Some(&elsewhere),
+    });
+    assert!(matches!(error.unwrap_err().cause, Cause::Invalid { .. }));
     assert_eq!(memory.get::<u8>(100).unwrap(), 0x55);
     drop(pages);
     eventually("the byte is cleared", || {
@@ -142,6 +149,7 @@ fn copies_go_both_ways_and_each_has_its_status() {
         CopySegment::read(byte(GrantRef::new(400), 0), &mut lost).unwrap(),
         CopySegment::read(byte(refs[2], 4088), &mut word).unwrap(),
     ];
+    assert!(segments[0].status().is_err(), "nothing was copied yet");
     grants.copy(&mut segments).unwrap();
     segments[0].status().unwrap();
     let refused = segments[1].status().unwrap_err();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mappings of guest memory and resources.
 
-use xen_restrict::{Access, AccessError, Cause, Gfn, PAGE_SIZE, PrivCmd, Resource};
+use xen_restrict::{Access, AccessError, Cause, Gfn, PAGE_SIZE, PrivCmd, Resource, Unrestricted};
+use xen_sys::{hypercall, memory};
 
 use crate::support::{Field, LabGuest, STATUS, a, alone, b, guest_a, nobody, xen_resources};
 
@@ -55,6 +56,47 @@ fn pages_that_are_not_there_are_named_and_the_others_work() {
 }
 
 #[test]
+fn a_page_that_comes_back_is_mapped_by_a_retry() {
+    let (_lock, _guest) = guest_a();
+    let gfn = Gfn::new(0x380);
+    let privcmd = PrivCmd::open().unwrap();
+    reservation(&privcmd, memory::DECREASE_RESERVATION, gfn);
+    let mut memory = privcmd
+        .guest(a())
+        .map(&[STATUS, gfn, STATUS], Access::ReadWrite)
+        .unwrap();
+    assert_eq!(memory.missing().count(), 1);
+    assert_eq!(memory.retry().unwrap(), 1);
+    memory.get::<u64>(PAGE_SIZE).unwrap_err();
+    reservation(&privcmd, memory::POPULATE_PHYSMAP, gfn);
+    assert_eq!(memory.retry().unwrap(), 0);
+    assert_eq!(memory.missing().count(), 0);
+    memory.set(PAGE_SIZE, &7_u64).unwrap();
+    assert_eq!(memory.get::<u64>(PAGE_SIZE).unwrap(), 7);
+}
+
+/// Takes a page of guest A away, or gives it one.
+fn reservation(privcmd: &PrivCmd<Unrestricted>, operation: u32, gfn: Gfn) {
+    let list = privcmd.hypercall_buffer(8).unwrap();
+    list.memory().set(0, &gfn.get()).unwrap();
+    let argument = privcmd
+        .hypercall_buffer(size_of::<memory::Reservation>())
+        .unwrap();
+    let reservation = memory::Reservation {
+        extent_start: list.address(),
+        nr_extents: 1,
+        domid: a().get(),
+        ..Default::default()
+    };
+    argument.memory().set(0, &reservation).unwrap();
+    let arguments = [operation.into(), argument.address(), 0, 0, 0];
+    // SAFETY: the argument and its list are hypercall buffers; the page is one
+    // that the guest does not use.
+    let done = unsafe { privcmd.hypercall(hypercall::MEMORY_OP, arguments) };
+    assert_eq!(done.unwrap(), 1);
+}
+
+#[test]
 fn thousands_of_pages_in_one_mapping() {
     // 16 MiB of guest, each frame three times.
     let gfns: Vec<_> = (0..3 * 4096).map(|i| Gfn::new(i % 4096)).collect();
@@ -76,7 +118,9 @@ fn the_grant_table_is_a_resource() {
     let guest = PrivCmd::open().unwrap().restrict(a()).unwrap().guest();
     let frames = guest.resource_frames(Resource::GrantTable).unwrap();
     assert!(frames >= 1, "{frames}");
-    let table = guest.map_resource(Resource::GrantTable, 0, 1).unwrap();
+    let table = guest
+        .map_resource(Resource::GrantTable, 0, 1, Access::Read)
+        .unwrap();
     let reference = LabGuest::new(a()).get(Field::FirstWritable);
     // Version 1 entries: flags, domid, frame; GTF_permit_access is 1.
     let at = usize::try_from(reference).unwrap() * 8;
@@ -101,12 +145,12 @@ fn bad_mappings_say_why() {
     assert!(matches!(error.cause, Cause::NoSuchDomain), "{error:#}");
     let error = privcmd
         .guest(a())
-        .map_resource(Resource::GrantTable, 4096, 1)
+        .map_resource(Resource::GrantTable, 4096, 1, Access::Read)
         .unwrap_err();
     assert!(error.cause.raw_os_error().is_some(), "{error:#}");
     let error = privcmd
         .guest(a())
-        .map_resource(Resource::GrantTable, 0, 0)
+        .map_resource(Resource::GrantTable, 0, 0, Access::Read)
         .unwrap_err();
     assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");
 }
@@ -117,7 +161,7 @@ alone! {
         {
             let privcmd = PrivCmd::open().unwrap();
             privcmd.guest(nobody()).map(&[STATUS; 9], Access::Read).unwrap_err();
-            privcmd.guest(a()).map_resource(Resource::GrantTable, 4096, 2).unwrap_err();
+            privcmd.guest(a()).map_resource(Resource::GrantTable, 4096, 2, Access::Read).unwrap_err();
             let memory = privcmd.guest(a()).map(&[STATUS], Access::Read).unwrap();
             assert_eq!(xen_resources().1, before.1 + 1);
             drop(privcmd);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Raw hypercalls, before restriction only.
 
-use xen_restrict::{Cause, HypercallBuffer, PrivCmd, restrict_all};
+use xen_restrict::{Cause, PrivCmd, restrict_all};
 use xen_sys::{hvm_op, hypercall, version};
 
 use crate::support::{a, alone, nobody};
@@ -13,7 +13,7 @@ fn xen_tells_its_version_by_value_and_by_buffer() {
     assert_eq!(major, 4);
     let release = std::fs::read_to_string("/sys/hypervisor/version/minor").unwrap();
     assert_eq!(release.trim(), minor.to_string());
-    let buffer = HypercallBuffer::new(64).unwrap();
+    let buffer = privcmd.hypercall_buffer(64).unwrap();
     let arguments = [version::EXTRAVERSION.into(), buffer.address(), 0, 0, 0];
     // SAFETY: the operation writes 16 bytes into the buffer.
     unsafe { privcmd.hypercall(hypercall::XEN_VERSION, arguments) }.unwrap();
@@ -42,7 +42,7 @@ fn parameters_of_a_guest_are_read() {
 
 #[test]
 fn an_empty_buffer_is_refused() {
-    let error = HypercallBuffer::new(0).unwrap_err();
+    let error = PrivCmd::open().unwrap().hypercall_buffer(0).unwrap_err();
     assert_eq!(error.cause.raw_os_error(), Some(libc::EINVAL), "{error:#}");
 }
 

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use xen_restrict::{
-    Cause, EventChannel, IoKind, IoRange, IoRequest, IoreqServer, PrivCmd, Restricted, VcpuRequests,
+    Cause, EventChannel, IoKind, IoRange, IoRequest, IoreqServer, Port, PrivCmd, Restricted,
+    VcpuRequests,
 };
 
 use crate::support::{Field, Order, a, eventually, guest_a};
@@ -20,6 +21,18 @@ fn server(range: &IoRange) -> (EventChannel<Restricted>, IoreqServer, VcpuReques
     server.map_range(range).unwrap();
     let requests = server.start(&events, 1).unwrap();
     (events, server, requests)
+}
+
+/// One round of answering; how many requests.
+fn serve(
+    requests: &mut VcpuRequests,
+    events: &EventChannel<Restricted>,
+    answer: impl FnMut(&IoRequest) -> u64,
+) -> usize {
+    let mut queue = [Port::new(0); 4];
+    let served = requests.serve(events, SECOND, &mut queue, answer).unwrap();
+    assert_eq!(served.others, []);
+    served.answered
 }
 
 /// A device that reads back the complement of what was written last.
@@ -39,9 +52,7 @@ fn port_requests_are_answered() {
     let running = guest.order(Order::Ports, 500);
     let (mut last, mut answered) = (0, 0);
     eventually("500 writes and 500 reads", || {
-        answered += requests
-            .serve(&events, SECOND, complement(&mut last))
-            .unwrap();
+        answered += serve(&mut requests, &events, complement(&mut last));
         running.is_done()
     });
     assert_eq!((answered, running.errors()), (1000, 0));
@@ -56,16 +67,14 @@ fn sizes_and_addresses_arrive_as_the_guest_used_them() {
     let running = guest.order(Order::PortSizes, 3);
     let mut seen = BTreeMap::new();
     eventually("accesses of three sizes", || {
-        requests
-            .serve(&events, SECOND, |request| {
-                assert_eq!(request.kind, IoKind::Port);
-                assert!((0x500..=0x503).contains(&request.address), "{request:?}");
-                assert_eq!((request.vcpu, request.count), (0, 1));
-                assert!(!request.data_is_pointer);
-                *seen.entry((request.size, request.read)).or_insert(0) += 1;
-                0
-            })
-            .unwrap();
+        serve(&mut requests, &events, |request| {
+            assert_eq!(request.kind, IoKind::Port);
+            assert!((0x500..=0x503).contains(&request.address), "{request:?}");
+            assert_eq!((request.vcpu, request.count), (0, 1));
+            assert!(!request.data_is_pointer);
+            *seen.entry((request.size, request.read)).or_insert(0) += 1;
+            0
+        });
         running.is_done()
     });
     let kinds: Vec<_> = seen.keys().copied().collect();
@@ -80,12 +89,10 @@ fn memory_requests_are_answered() {
     let running = guest.order(Order::Memory, 50);
     let mut last = 0;
     eventually("50 writes and reads", || {
-        requests
-            .serve(&events, SECOND, |request| {
-                assert_eq!((request.kind, request.address), (IoKind::Memory, MMIO));
-                complement(&mut last)(request)
-            })
-            .unwrap();
+        serve(&mut requests, &events, |request| {
+            assert_eq!((request.kind, request.address), (IoKind::Memory, MMIO));
+            complement(&mut last)(request)
+        });
         running.is_done()
     });
     assert_eq!(running.errors(), 0);
@@ -106,20 +113,53 @@ fn a_disabled_server_gets_nothing() {
     let (_lock, guest) = guest_a();
     let (events, server, mut requests) = server(&PORTS);
     // Binding left one event pending; it is no request.
-    assert_eq!(
-        requests.serve(&events, SECOND, |_| unreachable!()).unwrap(),
-        0
-    );
+    assert_eq!(serve(&mut requests, &events, |_| unreachable!()), 0);
     server.set_enabled(false).unwrap();
     let running = guest.order(Order::Ports, 10);
     eventually("10 answers by Xen", || running.is_done());
-    let timeout = Duration::from_millis(50);
-    assert_eq!(
-        requests
-            .serve(&events, timeout, |_| unreachable!())
-            .unwrap(),
-        0
-    );
+    events.set_nonblocking(true).unwrap();
+    assert!(!events.wait(Duration::from_millis(50)).unwrap());
+}
+
+#[test]
+fn events_of_others_are_handed_on() {
+    let (_lock, guest) = guest_a();
+    let (events, _server, mut requests) = server(&PORTS);
+    let other = events.bind_interdomain(guest.port(Field::Port1)).unwrap();
+    let mut queue = [Port::new(0); 4];
+    let served = requests
+        .serve(&events, SECOND, &mut queue, |_| unreachable!())
+        .unwrap();
+    assert_eq!((served.answered, served.others), (0, &[other.port()][..]));
+    // It is still masked; ours is not.
+    other.notify().unwrap();
+    let running = guest.order(Order::Ports, 3);
+    let mut last = 0;
+    eventually("3 writes and reads", || {
+        let mut queue = [Port::new(0); 4];
+        let answer = complement(&mut last);
+        let served = requests.serve(&events, SECOND, &mut queue, answer).unwrap();
+        assert_eq!(served.others, []);
+        running.is_done()
+    });
+    assert_eq!(running.errors(), 0);
+    let own: Vec<_> = requests.ports().collect();
+    assert_eq!(own.len(), 1);
+    assert_ne!(own[0], other.port());
+}
+
+#[test]
+fn starting_twice_fails_and_the_first_goes_on() {
+    let (_lock, guest) = guest_a();
+    let (events, server, mut requests) = server(&PORTS);
+    server.start(&events, 1).unwrap_err();
+    let running = guest.order(Order::Ports, 5);
+    let mut last = 0;
+    eventually("5 writes and reads", || {
+        serve(&mut requests, &events, complement(&mut last));
+        running.is_done()
+    });
+    assert_eq!(running.errors(), 0);
 }
 
 #[test]

@@ -106,11 +106,48 @@ alone! {
         drop(privcmd);
         drop(port);
         let error = restrict_all(a()).unwrap_err();
+        // Saying it again does not make it true.
+        restrict_all(a()).unwrap_err();
         let Cause::Leftovers(leftovers) = &error.cause else { panic!("{error:#}") };
         assert_eq!(leftovers[0].what, Held::Memory(1));
         assert_eq!(behind(descriptor), "/dev/null");
         assert_ne!(may_bind(&events, b().get()), Errno::EINVAL);
         drop(foreign);
+        restrict_all(a()).unwrap();
+    }
+}
+
+alone! {
+    fn waiting_ends_with_a_revocation() {
+        let events = EventChannel::open().unwrap();
+        let waiting = events.clone();
+        let waiter = thread::spawn(move || waiting.wait(Duration::from_secs(60)));
+        thread::sleep(Duration::from_millis(100));
+        fail_ioctl(evtchn::RESTRICT_DOMID.number(), libc::EIO);
+        restrict_all(a()).unwrap_err();
+        let error = waiter.join().unwrap().unwrap_err();
+        assert!(matches!(error.cause, Cause::Revoked), "{error:#}");
+    }
+}
+
+#[cfg(feature = "tokio")]
+alone! {
+    fn awaiting_ends_with_a_revocation() {
+        let events = EventChannel::open().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let events = xen_restrict::AsyncEventChannel::new(events).unwrap();
+            let mut queue = [xen_restrict::Port::new(0); 4];
+            let restriction = async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                fail_ioctl(evtchn::RESTRICT_DOMID.number(), libc::EIO);
+                restrict_all(a()).unwrap_err();
+            };
+            let (pending, ()) = tokio::join!(events.pending(&mut queue), restriction);
+            let error = pending.unwrap_err();
+            assert!(matches!(error.cause, Cause::Revoked), "{error:#}");
+        });
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 
 use nix::errno::Errno;
 use xen_restrict::{
-    Access, Cause, Error, EventChannel, GrantDevice, GrantRef, Held, Port, PrivCmd, Resource,
+    Access, Cause, Error, EventChannel, GrantDevice, GrantRef, Held, KernelHole, Port, PrivCmd,
+    Resource,
 };
 use xen_sys::{evtchn, privcmd};
 
@@ -158,6 +159,7 @@ alone! {
                 fail_ioctl(privcmd::RESTRICT.number(), errno);
                 fail_ioctl(evtchn::RESTRICT_DOMID.number(), errno);
                 let handles = (PrivCmd::open().unwrap(), EventChannel::open().unwrap());
+                let shared = handles.clone();
                 let error = handles.0.restrict(a()).unwrap_err();
                 match errno {
                     libc::ENOTTY => assert!(matches!(error.cause, Cause::KernelTooOld)),
@@ -167,6 +169,8 @@ alone! {
                     _ => assert_eq!(error.cause.raw_os_error(), Some(errno)),
                 }
                 handles.1.restrict(a()).unwrap_err();
+                assert_eq!(behind(number(&shared.0)), "/dev/null");
+                assert_eq!(behind(number(&shared.1)), "/dev/null");
             })
             .join()
             .unwrap();
@@ -180,7 +184,7 @@ alone! {
         let privcmd = PrivCmd::open().unwrap();
         let own = privcmd.guest(a()).map(&[STATUS], Access::Read).unwrap();
         let foreign = privcmd.guest(b()).map(&[STATUS; 3], Access::Read).unwrap();
-        let table = privcmd.guest(b()).map_resource(Resource::GrantTable, 0, 1).unwrap();
+        let table = privcmd.guest(b()).map_resource(Resource::GrantTable, 0, 1, Access::Read).unwrap();
         let descriptor = number(&privcmd);
         let error = privcmd.restrict(a()).unwrap_err();
         let b = Some(b().get());
@@ -250,4 +254,47 @@ alone! {
         let error = shared.map(a(), &[reference], Access::Read).unwrap_err();
         assert!(matches!(error.cause, Cause::Revoked), "{error:#}");
     }
+}
+
+alone! {
+    fn an_ioreq_server_of_another_guest_is_a_leftover() {
+        let privcmd = PrivCmd::open().unwrap();
+        let own = privcmd.guest(a()).create_ioreq_server(false).unwrap();
+        let foreign = privcmd.guest(b()).create_ioreq_server(false).unwrap();
+        foreign.close().unwrap();
+        privcmd.restrict(a()).unwrap();
+        own.close().unwrap();
+
+        let privcmd = PrivCmd::open().unwrap();
+        let foreign = privcmd.guest(b()).create_ioreq_server(false).unwrap();
+        let error = privcmd.restrict(a()).unwrap_err();
+        assert_eq!(leftovers(&error), [(Some(b().get()), Held::IoreqServer(foreign.id()))]);
+        // It could not be destroyed; another handle can.
+        drop(foreign);
+    }
+}
+
+#[test]
+fn holes_of_the_kernel_are_the_ones_that_its_answers_show() {
+    let events = EventChannel::open().unwrap().restrict(a()).unwrap();
+    let mut impossible = evtchn::BindStatic { port: u32::MAX };
+    let answer = raw(&events, evtchn::BIND_STATIC, &mut impossible).unwrap_err();
+    let expected: &[KernelHole] = match answer {
+        Errno::ENOSYS => &[],
+        _ => &[KernelHole::BindStatic],
+    };
+    assert_eq!(events.kernel_holes(), expected);
+    let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|n| n.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    // Debian's kernels have no CONFIG_XEN_PRIVCMD_EVENTFD.
+    let expected: &[KernelHole] = if version >= (6, 12) {
+        &[KernelHole::PcidevGetGsi]
+    } else {
+        &[]
+    };
+    assert_eq!(privcmd.kernel_holes(), expected, "{version:?}");
 }

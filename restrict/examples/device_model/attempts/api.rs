@@ -3,8 +3,9 @@
 //! restricted: the types say nothing about those, so the kernel has to.
 
 use xen_restrict::{
-    Access, CacheAttr, CopySegment, Event, EventChannel, Gfn, GrantAllocator, GrantDevice,
-    GrantRef, GrantedByte, GuestId, MemType, PciAddress, Port, PrivCmd, Resource, Result,
+    Access, CacheAttr, CopySegment, Event, EventChannel, EventKind, Gfn, GrantAllocator,
+    GrantDevice, GrantRef, GrantedByte, GuestId, MemType, PciAddress, Port, PrivCmd, Resource,
+    Result,
 };
 
 use super::{
@@ -81,7 +82,7 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
     on("Guest::map_resource", OWN, |h, g| {
         h.privcmd
             .guest(g)
-            .map_resource(Resource::GrantTable, 0, 1)
+            .map_resource(Resource::GrantTable, 0, 1, Access::Read)
             .map(drop)
     }),
     on("Guest::create_ioreq_server", OWN, |h, g| {
@@ -112,7 +113,7 @@ pub(super) static ATTEMPTS: &[Attempt] = &[
         // A vcpu that the guest does not have.
         let event = Event {
             vector: 255,
-            kind: 0,
+            kind: EventKind::ExternalInterrupt,
             instruction_length: 0,
             error_code: u32::MAX,
             extra: 0,
