@@ -13,6 +13,15 @@ pub const ALLOC_UNBOUND: u32 = 6;
 /// `EVTCHNOP_unmask`
 pub const UNMASK: u32 = 9;
 
+/// `VIRQ_TIMER`: of a vcpu.
+pub const VIRQ_TIMER: u32 = 0;
+/// `VIRQ_DEBUG`: of a vcpu.
+pub const VIRQ_DEBUG: u32 = 1;
+/// `VIRQ_CONSOLE`: input on Xen's console.
+pub const VIRQ_CONSOLE: u32 = 2;
+/// `VIRQ_DOM_EXC`: a domain has died, or shut down.
+pub const VIRQ_DOM_EXC: u32 = 3;
+
 abi! {
     /// `struct evtchn_bind_interdomain`
     pub struct BindInterdomain: 12 {

@@ -27,7 +27,7 @@ pub const BIND_STATIC: Request<BindStatic> = Request::new(b'E', 7);
 abi! {
     /// `struct ioctl_evtchn_bind_virq`
     pub struct BindVirq: 4 {
-        /// One of Xen's `VIRQ_*`.
+        /// One of [`event_channel`](crate::event_channel)'s `VIRQ_*`, or another of Xen's.
         virq: u32 = 0,
     }
 
@@ -59,7 +59,7 @@ abi! {
 
     /// `struct ioctl_evtchn_restrict_domid`
     pub struct RestrictDomid: 2 {
-        /// The domain: below 0x7FF0, or `EINVAL`.
+        /// The domain: 1 to 0x7FEF, or `EINVAL`. So not dom0.
         domid: u16 = 0,
     }
 

@@ -15,6 +15,8 @@ pub const HVM_PARAM_STORE_EVTCHN: u32 = 2;
 pub const HVM_PARAM_IOREQ_PFN: u32 = 5;
 /// Page of the buffered requests of the default ioreq server (gfn).
 pub const HVM_PARAM_BUFIOREQ_PFN: u32 = 6;
+/// What ACPI sleep state the guest is in: 0 wakes it.
+pub const HVM_PARAM_ACPI_S_STATE: u32 = 14;
 /// How guest time behaves.
 pub const HVM_PARAM_TIMER_MODE: u32 = 10;
 /// Where ACPI's registers are: version of the layout.

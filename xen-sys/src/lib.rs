@@ -8,7 +8,7 @@
 //! in place, bounds checked, without allocation.
 //!
 //! Each number, size and offset is compared with the C headers by a test
-//! (`tests/headers.rs`), and asserted where it is written.
+//! (`tests/headers`), and asserted where it is written.
 //!
 //! 64-bit Linux only: `x86_64` and `aarch64`. Addresses are `u64`.
 #![no_std]

@@ -12,7 +12,9 @@ pub const POPULATE_PHYSMAP: u32 = 6;
 pub const ADD_TO_PHYSMAP: u32 = 7;
 /// `XENMEM_maximum_gpfn`: returns a domain's highest frame.
 pub const MAXIMUM_GPFN: u32 = 14;
-/// `XENMEM_add_to_physmap_batch`
+/// `XENMEM_remove_from_physmap`: see [`RemoveFromPhysmap`].
+pub const REMOVE_FROM_PHYSMAP: u32 = 15;
+/// `XENMEM_add_to_physmap_batch`: see [`AddToPhysmapBatch`].
 pub const ADD_TO_PHYSMAP_BATCH: u32 = 23;
 /// `XENMEM_acquire_resource`: see [`AcquireResource`].
 pub const ACQUIRE_RESOURCE: u32 = 28;
@@ -44,6 +46,11 @@ pub const MAPSPACE_SHARED_INFO: u32 = 0;
 pub const MAPSPACE_GRANT_TABLE: u32 = 1;
 /// `XENMAPSPACE_gmfn`: the index is a frame of the domain's own.
 pub const MAPSPACE_GMFN: u32 = 2;
+/// `XENMAPSPACE_gmfn_range`: so many from the index on; [`ADD_TO_PHYSMAP`] only.
+pub const MAPSPACE_GMFN_RANGE: u32 = 3;
+/// `XENMAPSPACE_gmfn_foreign`: the indices are frames of another domain's;
+/// [`ADD_TO_PHYSMAP_BATCH`] only.
+pub const MAPSPACE_GMFN_FOREIGN: u32 = 4;
 
 abi! {
     /// `struct xen_memory_reservation`
@@ -66,7 +73,7 @@ abi! {
     pub struct AddToPhysmap: 24 {
         /// The domain.
         domid: u16 = 0,
-        /// For ranges of frames: how many; else 0.
+        /// How many, for [`MAPSPACE_GMFN_RANGE`]; else 0.
         size: u16 = 2,
         /// One of `MAPSPACE_*`.
         space: u32 = 4,
@@ -74,6 +81,34 @@ abi! {
         idx: u64 = 8,
         /// Where it shall appear (gfn).
         gpfn: u64 = 16,
+    }
+
+    /// `struct xen_add_to_physmap_batch`
+    pub struct AddToPhysmapBatch: 32 {
+        /// The domain.
+        domid: u16 = 0,
+        /// One of `MAPSPACE_*`.
+        space: u16 = 2,
+        /// Number of pages.
+        size: u16 = 4,
+        /// For [`MAPSPACE_GMFN_FOREIGN`] the other domain, else 0: in C in a union.
+        foreign_domid: u16 = 6,
+        /// Address of the indices (u64 each).
+        idxs: u64 = 8,
+        /// Address of the frames where they shall appear (gfn, u64 each).
+        gpfns: u64 = 16,
+        /// Address of room for the errors (i32 each).
+        errs: u64 = 24,
+    }
+
+    /// `struct xen_remove_from_physmap`
+    pub struct RemoveFromPhysmap: 16 {
+        /// The domain.
+        domid: u16 = 0,
+        /// Zero.
+        pad: [u16; 3] = 2,
+        /// The frame (gfn).
+        gpfn: u64 = 8,
     }
 
     /// `struct xen_mem_acquire_resource`

@@ -19,6 +19,10 @@ pub const SHUTDOWN_REBOOT: u32 = 1;
 pub const SHUTDOWN_SUSPEND: u32 = 2;
 /// `SHUTDOWN_crash`
 pub const SHUTDOWN_CRASH: u32 = 3;
+/// `SHUTDOWN_watchdog`
+pub const SHUTDOWN_WATCHDOG: u32 = 4;
+/// `SHUTDOWN_soft_reset`
+pub const SHUTDOWN_SOFT_RESET: u32 = 5;
 
 abi! {
     /// `struct sched_shutdown`

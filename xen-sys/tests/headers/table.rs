@@ -308,6 +308,8 @@ pub(crate) fn xen() -> Vec<Check> {
         SHUTDOWN_REBOOT = "SHUTDOWN_reboot",
         SHUTDOWN_SUSPEND = "SHUTDOWN_suspend",
         SHUTDOWN_CRASH = "SHUTDOWN_crash",
+        SHUTDOWN_WATCHDOG = "SHUTDOWN_watchdog",
+        SHUTDOWN_SOFT_RESET = "SHUTDOWN_soft_reset",
     }
     structs! { t, sched:
         Shutdown = "struct sched_shutdown",
@@ -319,6 +321,10 @@ pub(crate) fn xen() -> Vec<Check> {
         SEND = "EVTCHNOP_send",
         ALLOC_UNBOUND = "EVTCHNOP_alloc_unbound",
         UNMASK = "EVTCHNOP_unmask",
+        VIRQ_TIMER = "VIRQ_TIMER",
+        VIRQ_DEBUG = "VIRQ_DEBUG",
+        VIRQ_CONSOLE = "VIRQ_CONSOLE",
+        VIRQ_DOM_EXC = "VIRQ_DOM_EXC",
     }
     structs! { t, event_channel:
         BindInterdomain = "struct evtchn_bind_interdomain" ["pad" = ""],
@@ -368,6 +374,7 @@ pub(crate) fn xen() -> Vec<Check> {
         POPULATE_PHYSMAP = "XENMEM_populate_physmap",
         ADD_TO_PHYSMAP = "XENMEM_add_to_physmap",
         MAXIMUM_GPFN = "XENMEM_maximum_gpfn",
+        REMOVE_FROM_PHYSMAP = "XENMEM_remove_from_physmap",
         ADD_TO_PHYSMAP_BATCH = "XENMEM_add_to_physmap_batch",
         ACQUIRE_RESOURCE = "XENMEM_acquire_resource",
         RESOURCE_IOREQ_SERVER = "XENMEM_resource_ioreq_server",
@@ -379,6 +386,8 @@ pub(crate) fn xen() -> Vec<Check> {
         MAPSPACE_SHARED_INFO = "XENMAPSPACE_shared_info",
         MAPSPACE_GRANT_TABLE = "XENMAPSPACE_grant_table",
         MAPSPACE_GMFN = "XENMAPSPACE_gmfn",
+        MAPSPACE_GMFN_RANGE = "XENMAPSPACE_gmfn_range",
+        MAPSPACE_GMFN_FOREIGN = "XENMAPSPACE_gmfn_foreign",
     }
     t.add(
         "memory::ioreq_server_frame_ioreq",
@@ -390,6 +399,8 @@ pub(crate) fn xen() -> Vec<Check> {
     structs! { t, memory:
         Reservation = "struct xen_memory_reservation" ["pad" = ""],
         AddToPhysmap = "struct xen_add_to_physmap",
+        AddToPhysmapBatch = "struct xen_add_to_physmap_batch" ["foreign_domid" = "u.foreign_domid"],
+        RemoveFromPhysmap = "struct xen_remove_from_physmap" ["pad" = ""],
         AcquireResource = "struct xen_mem_acquire_resource" ["type_" = "type"],
     }
     constants! { t, hvm_op:
@@ -399,6 +410,7 @@ pub(crate) fn xen() -> Vec<Check> {
         HVM_PARAM_STORE_EVTCHN = "HVM_PARAM_STORE_EVTCHN",
         HVM_PARAM_IOREQ_PFN = "HVM_PARAM_IOREQ_PFN",
         HVM_PARAM_BUFIOREQ_PFN = "HVM_PARAM_BUFIOREQ_PFN",
+        HVM_PARAM_ACPI_S_STATE = "HVM_PARAM_ACPI_S_STATE",
         HVM_PARAM_TIMER_MODE = "HVM_PARAM_TIMER_MODE",
         HVM_PARAM_ACPI_IOPORTS_LOCATION = "HVM_PARAM_ACPI_IOPORTS_LOCATION",
         HVM_PARAM_BUFIOREQ_EVTCHN = "HVM_PARAM_BUFIOREQ_EVTCHN",

@@ -287,7 +287,7 @@ fn every_struct(data: &[u8; 4096]) -> Vec<&'static str> {
         gntalloc: AllocGref DeallocGref;
         dm_op: Header IoreqServerRange ModifiedMemoryExtent;
         ioreq: Ioreq BufIoreq BufferedIopage;
-        memory: Reservation AddToPhysmap AcquireResource;
+        memory: Reservation AddToPhysmap AddToPhysmapBatch RemoveFromPhysmap AcquireResource;
         hvm_op: HvmParam;
         version: FeatureInfo;
         sched: Shutdown Poll;
