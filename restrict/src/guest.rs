@@ -128,7 +128,8 @@ impl Guest {
         }
     }
 
-    /// How many frames a resource has (Linux 5.12; Xen 4.15).
+    /// How many frames a resource has (Linux 5.12, Xen 4.15; before, how many one
+    /// call maps, whether or not there is such a domain).
     ///
     /// # Errors
     /// [`Cause::Restricted`], [`Cause::NoSuchDomain`], and the kernel's own.

@@ -185,7 +185,8 @@ fn a_guest_that_dies_in_between_is_told() {
     });
     for error in [
         view.map(&[STATUS], Access::Read).unwrap_err(),
-        view.resource_frames(Resource::GrantTable).unwrap_err(),
+        view.map_resource(Resource::GrantTable, 0, 1, Access::Read)
+            .unwrap_err(),
         view.nr_vcpus().unwrap_err(),
         events.bind_interdomain(Port::new(1)).unwrap_err(),
         server.close().unwrap_err(),

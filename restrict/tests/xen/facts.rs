@@ -3,7 +3,10 @@
 //! that the crate is built on (`docs/kernel-facts.md`).
 
 use nix::errno::Errno;
-use xen_sys::{domid, evtchn, privcmd};
+use xen_sys::{
+    dm_op::{Frame, NrVcpus},
+    domid, evtchn, privcmd,
+};
 
 use crate::support::{Field, LabGuest, a, b, may_bind, may_dm_op, nobody, open, raw};
 
@@ -67,20 +70,29 @@ fn privcmd_accepts_reserved_domids_and_restricts_all() {
 }
 
 #[test]
-fn a_buffer_for_a_domain_that_is_not_there_is_esrch() {
+fn a_domain_that_is_not_there_is_esrch_and_another_eperm() {
     let fd = open(PRIVCMD);
     let mut domid = nobody().get();
     assert_eq!(raw(&fd, privcmd::RESTRICT, &mut domid), Ok(0));
-    let mut size = privcmd::MmapResource {
+    let mut frame = Frame::new(&NrVcpus::default());
+    let mut buffer = privcmd::DmOpBuf {
+        uptr: frame.as_mut_bytes().as_mut_ptr().expose_provenance() as u64,
+        size: frame.as_bytes().len() as u64,
+    };
+    let mut request = privcmd::DmOp {
         dom: domid,
+        num: 1,
+        ubufs: (&raw mut buffer).expose_provenance() as u64,
+        ..Default::default()
+    };
+    assert_eq!(raw(&fd, privcmd::DM_OP, &mut request), Err(Errno::ESRCH));
+    request.dom = b().get();
+    assert_eq!(raw(&fd, privcmd::DM_OP, &mut request), Err(Errno::EPERM));
+    let mut size = privcmd::MmapResource {
+        dom: b().get(),
         type_: xen_sys::memory::RESOURCE_GRANT_TABLE,
         ..Default::default()
     };
-    assert_eq!(
-        raw(&fd, privcmd::MMAP_RESOURCE, &mut size),
-        Err(Errno::ESRCH)
-    );
-    size.dom = b().get();
     assert_eq!(
         raw(&fd, privcmd::MMAP_RESOURCE, &mut size),
         Err(Errno::EPERM)

@@ -140,7 +140,7 @@ fn bad_mappings_say_why() {
     assert!(matches!(error.cause, Cause::NoSuchDomain), "{error:#}");
     let error = privcmd
         .guest(nobody())
-        .resource_frames(Resource::GrantTable)
+        .map_resource(Resource::GrantTable, 0, 1, Access::Read)
         .unwrap_err();
     assert!(matches!(error.cause, Cause::NoSuchDomain), "{error:#}");
     let error = privcmd
