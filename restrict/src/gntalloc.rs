@@ -77,7 +77,8 @@ impl GrantAllocator {
         let ((memory, reserved, refs), ticket) = self.handle.record(Some(guest), || {
             let argument = request.as_mut_ptr().cast::<gntalloc::AllocGref>();
             // SAFETY: `request` holds the head and room for the `count`
-            // references that the driver writes behind it.
+            // references that the driver writes behind it, and is no shorter
+            // than the number says.
             unsafe { ioctl::raw(self.handle.as_fd(), gntalloc::ALLOC_GREF, argument) }
                 .map_err(failed)?;
             let (index, refs) = match gntalloc::AllocGref::decode(request.as_bytes()) {

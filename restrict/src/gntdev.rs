@@ -123,7 +123,8 @@ impl GrantDevice<Unrestricted> {
         let ((memory, reserved), ticket) = self.handle.record(Some(guest), || {
             let argument = request.as_mut_ptr().cast::<gntdev::MapGrantRef>();
             // SAFETY: `request` holds the head and all the references that its
-            // `count` names; the driver writes `index` in the head.
+            // `count` names, and is no shorter than the number says; the driver
+            // writes `index` in the head.
             unsafe { ioctl::raw(self.handle.as_fd(), gntdev::MAP_GRANT_REF, argument) }.map_err(
                 |errno| match limit() {
                     limit if errno == Errno::EINVAL && grants.len() > limit => too_many(limit),

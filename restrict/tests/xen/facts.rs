@@ -127,7 +127,7 @@ fn evtchn_restricts_once() {
 
 #[test]
 fn evtchn_refuses_reserved_domids_and_stays_unrestricted() {
-    for reserved in [domid::SELF, domid::INVALID, 0xffff] {
+    for reserved in [domid::DOM0, domid::SELF, domid::INVALID, 0xffff] {
         let fd = open(EVTCHN);
         assert_eq!(restrict_evtchn(&fd, reserved), Err(Errno::EINVAL));
         assert_eq!(may_bind(&fd, b().get()), Errno::EINVAL);
