@@ -10,6 +10,7 @@ mod event_channels;
 mod facts;
 mod grants;
 mod guest_memory;
+mod handover;
 mod hypercalls;
 mod ioreq;
 mod restrict_all;
