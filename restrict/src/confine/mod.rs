@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The half of the work that has nothing to do with Xen: what a device model's
+//! *process* can do to the machine it runs on.
+//!
+//! So far: whose uid it runs under ([`Identity`]).
+
+mod identity;
+mod userdb;
+
+pub use identity::{
+    ADD_RANGE_BASE, Identity, IdentityError, RANGE_BASE, REAPER, Rule, SHARED, UIDS_IN_RANGE,
+};
+pub use userdb::{Account, SubuidLine, UserDb, UserDbError};
