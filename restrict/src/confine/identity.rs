@@ -17,6 +17,8 @@ pub const UIDS_IN_RANGE: u32 = GuestId::MAX.get() as u32 + 1;
 /// The command (Debian's) that sets up the best rule.
 pub const ADD_RANGE_BASE: &str =
     "adduser --no-create-home --uid 65536 --system xen-qemuuser-range-base";
+/// The command (Debian's) that makes the user to reap under.
+pub const ADD_REAPER: &str = "adduser --no-create-home --system xen-qemuuser-reaper";
 
 /// Whose uid and gid a device model runs under, and by which rule.
 ///
@@ -185,7 +187,13 @@ impl Identity {
 
 /// That `uid` and `gid` may be given to a device model, and that `uid` is nobody's
 /// but `name`'s. `from` says where it comes from.
-fn allowed(uid: u32, gid: u32, name: &str, from: &str, db: &UserDb) -> Result<(), IdentityError> {
+pub(super) fn allowed(
+    uid: u32,
+    gid: u32,
+    name: &str,
+    from: &str,
+    db: &UserDb,
+) -> Result<(), IdentityError> {
     if reserved(uid) {
         return Err(IdentityError::forbidden_uid(uid, from.into()));
     }
@@ -213,7 +221,12 @@ fn reserved(uid: u32) -> bool {
     matches!(uid, 0 | 65534 | 65535 | u32::MAX)
 }
 
-fn not_subordinate(first: u32, last: u32, from: &str, db: &UserDb) -> Result<(), IdentityError> {
+pub(super) fn not_subordinate(
+    first: u32,
+    last: u32,
+    from: &str,
+    db: &UserDb,
+) -> Result<(), IdentityError> {
     match db.subuid_overlap(first, last) {
         None => Ok(()),
         Some(line) => Err(IdentityError::Subordinate {

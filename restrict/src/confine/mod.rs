@@ -2,12 +2,17 @@
 //! The half of the work that has nothing to do with Xen: what a device model's
 //! *process* can do to the machine it runs on.
 //!
-//! So far: whose uid it runs under ([`Identity`]).
+//! So far: whose uid it runs under ([`Identity`]), and an end of all that runs
+//! under that uid ([`Reaper`]).
 
 mod identity;
+mod reap;
+mod sender;
 mod userdb;
 
 pub use identity::{
-    ADD_RANGE_BASE, Identity, IdentityError, RANGE_BASE, REAPER, Rule, SHARED, UIDS_IN_RANGE,
+    ADD_RANGE_BASE, ADD_REAPER, Identity, IdentityError, RANGE_BASE, REAPER, Rule, SHARED,
+    UIDS_IN_RANGE,
 };
+pub use reap::{Process, ReapError, Reaped, Reaper};
 pub use userdb::{Account, SubuidLine, UserDb, UserDbError};
