@@ -115,7 +115,7 @@ pub(crate) fn identify(device: Device, fd: BorrowedFd<'_>) -> Result<(), Cause> 
     let ours = match device {
         Device::PrivCmd => is_privcmd(fd)?,
         // The others answer ENOTTY or EINVAL to what they do not know.
-        Device::EventChannel => unknown_request(fd, b'E') == Errno::ENOSYS,
+        Device::EventChannel => answers(fd, b'E', Errno::ENOSYS),
         Device::GrantDevice => is_gntdev(fd),
         Device::GrantAllocator => is_gntalloc(fd),
     };
@@ -135,7 +135,7 @@ fn is_unrestricted(fd: BorrowedFd<'_>) -> Result<(), Cause> {
 }
 
 fn is_privcmd(fd: BorrowedFd<'_>) -> Result<bool, Cause> {
-    if unknown_request(fd, b'P') != Errno::ENOTTY {
+    if !answers(fd, b'P', Errno::ENOTTY) {
         return Ok(false);
     }
     match probe_privcmd(fd, GuestId::MIN) {
@@ -164,7 +164,7 @@ fn is_gntdev(fd: BorrowedFd<'_>) -> bool {
         index: u64::MAX << 12,
         ..gntdev::UnmapGrantRef::default()
     };
-    unknown_request(fd, b'G') == Errno::ENOTTY
+    answers(fd, b'G', Errno::ENOTTY)
         && ioctl::plain(fd, gntdev::UNMAP_GRANT_REF, &mut no_map) == Err(Errno::ENOENT)
 }
 
@@ -174,13 +174,17 @@ fn is_gntalloc(fd: BorrowedFd<'_>) -> bool {
         count: 1,
         ..gntalloc::DeallocGref::default()
     };
-    unknown_request(fd, b'G') == Errno::ENOTTY
+    answers(fd, b'G', Errno::ENOTTY)
         && ioctl::plain(fd, gntalloc::DEALLOC_GREF, &mut no_page) == Err(Errno::EINVAL)
 }
 
-/// What the driver answers to a request of its type that does not exist.
-fn unknown_request(fd: BorrowedFd<'_>, group: u8) -> Errno {
-    null_argument(fd, Request::<()>::new(group, 0x7f).number())
+/// Whether a request of the driver's type that does not exist is answered so.
+///
+/// EPERM is the answer of a filter (`confine::xen_requests`) and tells nothing;
+/// what such a process adopts is told by the restriction's own answers.
+fn answers(fd: BorrowedFd<'_>, group: u8, expected: Errno) -> bool {
+    let answer = null_argument(fd, Request::<()>::new(group, 0x7f).number());
+    answer == expected || answer == Errno::EPERM
 }
 
 /// What the driver answers to a request without an argument.

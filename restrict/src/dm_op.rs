@@ -287,8 +287,9 @@ impl Guest {
     ///
     /// Xen writes into the buffers, never behind them.
     ///
-    /// [`Cause::TooMany`] for more than [`DM_OP_MAX_BUFFERS`] buffers, or more
-    /// or larger ones than the driver's module parameters allow.
+    /// [`Cause::TooMany`] for more than [`DM_OP_MAX_BUFFERS`] buffers, for more
+    /// than Xen takes (2), or for larger ones than the driver's module parameter
+    /// `dm_op_buf_max_size` allows.
     pub fn dm_op_raw(&self, buffers: &mut [&mut [u8]]) -> Result<()> {
         const NAME: &str = "dm_op";
         let mut list = [privcmd::DmOpBuf::default(); DM_OP_MAX_BUFFERS];
@@ -359,17 +360,20 @@ impl Guest {
     }
 }
 
-/// An empty buffer has an address too: the driver pins the page it is in.
+/// An empty buffer gets an address that is not the start of a page. There, the
+/// driver counts no page to pin and then pins without end, behind its array
+/// (docs/kernel-facts.md). An entry is aligned to 8, so one byte into it is never
+/// the start of a page.
 fn fill(entry: &mut privcmd::DmOpBuf, buffer: &mut [u8]) {
     entry.size = buffer.len() as u64;
     entry.uptr = if buffer.is_empty() {
-        ptr::from_mut(entry).expose_provenance() as u64
+        ptr::from_mut(entry).expose_provenance() as u64 + 1
     } else {
         buffer.as_mut_ptr().expose_provenance() as u64
     };
 }
 
-/// Which of the driver's two limits it was.
+/// Which limit it was: the driver has two, and Xen takes two buffers at most.
 fn too_big(list: &[privcmd::DmOpBuf]) -> Cause {
     let largest = list.iter().map(|buffer| buffer.size).max().unwrap_or(0);
     if largest > 4096 {
@@ -383,8 +387,29 @@ fn too_big(list: &[privcmd::DmOpBuf]) -> Cause {
         Cause::TooMany {
             what: "buffers",
             count: list.len(),
-            limit: DM_OP_MAX_BUFFERS,
-            hint: ", or raise the parameter `dm_op_max_nr_bufs` of xen-privcmd",
+            limit: 2,
+            hint: "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xen_sys::privcmd::DmOpBuf;
+
+    use super::fill;
+
+    #[test]
+    fn an_empty_buffer_is_never_at_the_start_of_a_page() {
+        // One of these entries is.
+        let mut list = vec![DmOpBuf::default(); 2 * 4096 / size_of::<DmOpBuf>()];
+        let starts = |list: &[DmOpBuf]| list.iter().any(|e| (&raw const *e).addr() % 4096 == 0);
+        assert!(starts(&list));
+        for entry in &mut list {
+            let place = (&raw const *entry).addr() as u64;
+            fill(entry, &mut []);
+            assert_eq!(entry.size, 0);
+            assert!(entry.uptr % 4096 != 0 && entry.uptr - place < 16);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, RwLockReadGuard},
     time::{Duration, Instant},
 };
 
@@ -238,7 +238,7 @@ impl<S: State> EventChannel<S> {
                 Err(Errno::EAGAIN) => break 0,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EFBIG) => return Err(self.error(OPERATION, Cause::RingOverflow)),
-                Err(errno) => return Err(self.handle.failed(OPERATION, None, errno)),
+                Err(errno) => return Err(self.handle.kernel_failed(OPERATION, errno)),
             }
         };
         Ok(&into[..bytes / size_of::<Port>()])
@@ -259,7 +259,7 @@ impl<S: State> EventChannel<S> {
                 }
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(self.handle.failed("unmask ports", None, errno)),
+                Err(errno) => return Err(self.handle.kernel_failed("unmask ports", errno)),
             }
         }
         Ok(())
@@ -271,13 +271,12 @@ impl<S: State> EventChannel<S> {
     /// [`Cause::RingOverflow`], [`Cause::Revoked`], and the kernel's own.
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
         const OPERATION: &str = "wait for a port";
-        let failed = |errno| self.handle.failed(OPERATION, None, errno);
+        let failed = |errno| self.handle.kernel_failed(OPERATION, errno);
         let deadline = Instant::now().checked_add(timeout);
-        let bell = self.handle.bell().map_err(failed)?;
-        let mut fds = [
-            PollFd::new(self.handle.as_fd(), PollFlags::POLLIN),
-            PollFd::new(bell, PollFlags::POLLIN),
-        ];
+        // Where there can be no bell, a revocation is seen with the next event.
+        let own = self.handle.as_fd();
+        let bell = self.handle.bell().unwrap_or(own);
+        let mut fds = [own, bell].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             match poll(&mut fds, limit(left)) {
@@ -320,12 +319,17 @@ impl<S: State> EventChannel<S> {
     /// # Errors
     /// The kernel's own.
     pub fn set_nonblocking(&self, nonblocking: bool) -> Result<()> {
-        let failed = |errno| self.handle.failed("set O_NONBLOCK", None, errno);
+        let failed = |errno| self.handle.kernel_failed("set O_NONBLOCK", errno);
         let flags = fcntl(self.handle.as_fd(), FcntlArg::F_GETFL).map_err(failed)?;
         let mut flags = OFlag::from_bits_retain(flags);
         flags.set(OFlag::O_NONBLOCK, nonblocking);
         fcntl(self.handle.as_fd(), FcntlArg::F_SETFL(flags)).map_err(failed)?;
         Ok(())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.handle.state().is_revoked()
     }
 
     /// Readable once the handle is revoked.
@@ -336,7 +340,8 @@ impl<S: State> EventChannel<S> {
 
     /// Requests that this kernel has and does not check against a restriction
     /// ([`KernelHole`]): a restricted handle is held to one domain only where a
-    /// filter refuses these. Harmless to ask.
+    /// filter refuses these ([`confine::xen_requests`](crate::confine::xen_requests)),
+    /// and then they are not named. Harmless to ask.
     #[must_use]
     pub fn kernel_holes(&self) -> Vec<KernelHole> {
         holes::of(Device::EventChannel, self.handle.as_fd())
@@ -406,6 +411,15 @@ impl BoundPort {
         self.unbind()
     }
 
+    /// Keeps a restriction of the port's handle waiting; none where it is
+    /// revoked, and the port is somebody else's by now.
+    pub(crate) fn hold(&self) -> Result<Option<RwLockReadGuard<'_, ()>>, Cause> {
+        match &self.ticket {
+            Some(ticket) if !ticket.handle().state().is_revoked() => Ok(ticket.handle().pass()),
+            _ => Err(Cause::Revoked),
+        }
+    }
+
     fn request(
         &self,
         operation: &'static str,
@@ -430,7 +444,7 @@ impl BoundPort {
                 .is_err_and(|e| !matches!(e.cause, Cause::Revoked))
         {
             // Still bound: no restriction may overlook it.
-            ticket.keep();
+            ticket.keep_entry();
         }
         unbound
     }

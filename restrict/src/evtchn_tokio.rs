@@ -50,6 +50,9 @@ impl<S: State> AsyncEventChannel<S> {
     /// [`AsyncFd::new`] does.
     pub fn new(channel: EventChannel<S>) -> Result<Self> {
         let failed = |cause| Error::new("register with tokio", Device::EventChannel, cause);
+        if channel.is_revoked() {
+            return Err(failed(Cause::Revoked));
+        }
         channel.set_nonblocking(true)?;
         let ready = watch(&channel).map_err(|errno| failed(Cause::errno(errno)))?;
         // SAFETY: the epoll descriptor is owned by the `AsyncFd`, which only

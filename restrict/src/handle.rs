@@ -97,10 +97,10 @@ impl Handle {
         }
     }
 
-    /// Keeps a restriction waiting until the operation that follows is over.
-    /// Not to be taken twice by one thread.
+    /// Keeps a restriction waiting until the operation that follows is over, one
+    /// that leaves nothing behind. Not to be taken twice by one thread.
     pub(crate) fn pass(&self) -> Option<RwLockReadGuard<'_, ()>> {
-        // From then on the kernel itself refuses.
+        // From then on the kernel itself refuses all but its own guest.
         let open = self.state.restricted().is_none();
         open.then(|| {
             self.state
@@ -116,12 +116,18 @@ impl Handle {
         domain: Option<GuestId>,
         create: impl FnOnce() -> Result<(T, Held)>,
     ) -> Result<(T, Ticket)> {
-        let _pass = self.pass();
+        // On a restricted handle too: what is made for its guest must be in the
+        // ledger before somebody restricts the process to another.
+        let _pass = self
+            .state
+            .gate
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         let (thing, held) = create()?;
         let number = self.state.ledger().add(domain, held);
         let ticket = Ticket {
             handle: Arc::clone(self),
-            number,
+            number: Some(number),
         };
         Ok((thing, ticket))
     }
@@ -139,6 +145,16 @@ impl Handle {
             state.ring();
         }
         state.bell.get().map(AsFd::as_fd).ok_or(Errno::EBADF)
+    }
+
+    /// An error of a call that the restriction does not decide.
+    pub(crate) fn kernel_failed(&self, operation: &'static str, errno: Errno) -> Error {
+        let cause = if self.state.is_revoked() {
+            Cause::Revoked
+        } else {
+            Cause::errno(errno)
+        };
+        Error::new(operation, self.device(), cause)
     }
 
     /// An error of an ioctl about `guest`, read in the light of what happened
@@ -325,12 +341,14 @@ pub(crate) fn probe_evtchn(fd: BorrowedFd<'_>, guest: GuestId) -> Result<bool, C
 #[derive(Debug)]
 pub(crate) struct Ticket {
     handle: Arc<Handle>,
-    number: u64,
+    number: Option<u64>,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.handle.state.ledger().remove(self.number);
+        if let Some(number) = self.number {
+            self.handle.state.ledger().remove(number);
+        }
     }
 }
 
@@ -341,8 +359,14 @@ impl Ticket {
 }
 
 impl Ticket {
-    /// For a thing that could not be undone: it stays in the ledger.
-    pub(crate) fn keep(self) {
+    /// For a thing that could not be undone, and ends with the handle.
+    pub(crate) fn keep_entry(mut self) {
+        self.number = None;
+    }
+
+    /// For a thing that could not be undone, and outlives the handle: both stay,
+    /// so that no restriction overlooks it.
+    pub(crate) fn keep_handle(self) {
         std::mem::forget(self);
     }
 }

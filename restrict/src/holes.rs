@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Requests that a kernel offers on a restricted handle without a check. How
+//! Requests that a kernel offers on a restricted handle without a check, and
+//! that no filter refuses. How
 //! each is told apart: by an answer that has no effect.
 
 use std::{fmt, os::fd::BorrowedFd};
@@ -55,7 +56,8 @@ pub(crate) fn of(device: Device, fd: BorrowedFd<'_>) -> Vec<KernelHole> {
             // A port that cannot be: ENOMEM where the request is there.
             let mut impossible = evtchn::BindStatic { port: u32::MAX };
             match ioctl::plain(fd, evtchn::BIND_STATIC, &mut impossible) {
-                Err(Errno::ENOSYS | Errno::EACCES | Errno::EBADF | Errno::ENOTTY) => {}
+                // EPERM: a filter refuses it.
+                Err(Errno::ENOSYS | Errno::EPERM | Errno::EBADF | Errno::ENOTTY) => {}
                 _ => holes.push(KernelHole::BindStatic),
             }
         }

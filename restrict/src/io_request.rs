@@ -114,12 +114,16 @@ impl VcpuRequests {
     /// Waits at most `timeout` for events, answers the requests among them,
     /// and returns how many it answered and whose events the others are.
     ///
-    /// `queue` has room for as many ports as shall be read at once. `answer`
-    /// returns what the guest reads; for a write it does not matter. If it
-    /// panics, the vcpu waits until the server is destroyed.
+    /// `queue` has room for as many ports as shall be read at once: at least one.
+    /// `answer` returns what the guest reads; for a write it does not matter. If
+    /// it panics, the vcpu waits until the server is destroyed. Where several
+    /// threads read one handle, make it non-blocking: another may take what this
+    /// one waited for.
     ///
     /// # Errors
-    /// As [`EventChannel::wait`] and [`EventChannel::pending`].
+    /// As [`EventChannel::wait`], [`EventChannel::pending`],
+    /// [`EventChannel::unmask`] and [`BoundPort::notify`]; other ports that were
+    /// pending are lost then, and stay masked.
     pub fn serve<'q, S: State>(
         &mut self,
         events: &EventChannel<S>,

@@ -191,13 +191,14 @@ impl IoreqServer {
     ///
     /// Xen tells the ports when the server is enabled, so requests can be
     /// waiting by the time this returns; the first [`VcpuRequests::serve`]
-    /// finds them. On an error the server is as it was.
+    /// finds them. On an error the server is disabled again.
     ///
     /// # Errors
-    /// [`Cause::TooMany`] for more than [`MAX_VCPUS`]; as
-    /// [`Guest::map_resource`] and [`EventChannel::bind_interdomain`]; `EINVAL`
+    /// [`Cause::TooMany`] for more than [`MAX_VCPUS`]; [`Cause::Invalid`] for a
+    /// server that is enabled, which stays so; as [`Guest::map_resource`] and [`EventChannel::bind_interdomain`]; `EINVAL`
     /// where the guest has fewer vcpus.
     pub fn start<S: State>(&self, events: &EventChannel<S>, vcpus: u32) -> Result<VcpuRequests> {
+        const NAME: &str = "start an ioreq server";
         if !(1..=MAX_VCPUS).contains(&vcpus) {
             let cause = Cause::TooMany {
                 what: "vcpus",
@@ -205,17 +206,21 @@ impl IoreqServer {
                 limit: MAX_VCPUS as usize,
                 hint: ", or ask for at least 1",
             };
-            return Err(self.guest.wrong("start an ioreq server", cause));
+            return Err(self.guest.wrong(NAME, cause));
+        }
+        if self.enabled.load(Ordering::Relaxed) {
+            let what = "the server is enabled, and Xen tells its ports only then".into();
+            let remedy = "start it once; disable it to start it again";
+            return Err(self.guest.wrong(NAME, Cause::Invalid { what, remedy }));
         }
         let frame = memory::ioreq_server_frame_ioreq(0);
         let page =
             self.guest
                 .map_resource(Resource::IoreqServer(self.id), frame, 1, Access::ReadWrite)?;
         // Only into a page that exists does Xen write the ports.
-        let enabled_before = self.enabled.load(Ordering::Relaxed);
         self.set_enabled(true)?;
         let requests = VcpuRequests::connect(page, events, self.guest.id(), vcpus);
-        if requests.is_err() && !enabled_before {
+        if requests.is_err() {
             let _ = self.set_enabled(false);
         }
         requests
@@ -270,9 +275,11 @@ impl IoreqServer {
         let destroyed = self.guest.dm_op("destroy_ioreq_server", &op).map(drop);
         match &destroyed {
             Ok(()) => {}
+            // The guest is gone, or going and held by a mapping.
             Err(error) if matches!(error.cause, Cause::NoSuchDomain) => {}
+            Err(error) if error.cause.raw_os_error() == Some(libc::ENOENT) => {}
             // Still there: no restriction may overlook it.
-            Err(_) => ticket.keep(),
+            Err(_) => ticket.keep_handle(),
         }
         destroyed
     }

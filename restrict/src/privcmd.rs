@@ -134,7 +134,8 @@ impl PrivCmd<Restricted> {
 impl<S: State> PrivCmd<S> {
     /// Requests that this kernel has and does not check against a restriction
     /// ([`KernelHole`]): a restricted handle is held to one domain only where a
-    /// filter refuses these. Harmless to ask.
+    /// filter refuses these ([`confine::xen_requests`](crate::confine::xen_requests)),
+    /// and then they are not named. Harmless to ask.
     #[must_use]
     pub fn kernel_holes(&self) -> Vec<KernelHole> {
         holes::of(Device::PrivCmd, self.handle.as_fd())

@@ -6,6 +6,7 @@
 
 use std::{
     fs::File,
+    io,
     os::fd::{AsRawFd, OwnedFd, RawFd},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -28,9 +29,9 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
     handles: Vec::new(),
 });
 
-/// /dev/null, opened with the first handle: revoking must not fail for want of
-/// a descriptor or of a /dev.
-static GRAVE: OnceLock<File> = OnceLock::new();
+/// What is put over a revoked number, opened with the first handle: revoking
+/// must not fail for want of a descriptor or of a /dev.
+static GRAVE: OnceLock<OwnedFd> = OnceLock::new();
 
 fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
@@ -53,13 +54,21 @@ pub(crate) fn admit(
         return Err(failed(Cause::Latched { to }));
     }
     if GRAVE.get().is_none() {
-        let null = File::options().read(true).write(true).open("/dev/null");
-        let null = null.map_err(|e| failed(Cause::Kernel(e)))?;
-        GRAVE.get_or_init(|| null);
+        let inert = inert().map_err(|e| failed(Cause::Kernel(e)))?;
+        GRAVE.get_or_init(|| inert);
     }
     let handle = Handle::wrap(device, fd()?, restricted);
     registry.handles.push(Arc::clone(handle.state()));
     Ok(handle)
+}
+
+/// /dev/null; in a root without one, a pipe that nobody writes to. Both are at
+/// their end, and know no ioctl.
+fn inert() -> io::Result<OwnedFd> {
+    match File::options().read(true).write(true).open("/dev/null") {
+        Ok(null) => Ok(null.into()),
+        Err(_) => io::pipe().map(|(reader, _)| reader.into()),
+    }
 }
 
 /// Forgets a handle and closes it.
@@ -69,16 +78,16 @@ pub(crate) fn dismiss(state: &Arc<HandleState>, close: impl FnOnce()) {
     close();
 }
 
-/// Replaces an open number by /dev/null, in one step for other threads.
+/// Replaces an open number by the inert file, in one step for other threads.
 pub(crate) fn bury(number: RawFd) {
-    let Some(null) = GRAVE.get() else {
+    let Some(inert) = GRAVE.get() else {
         std::process::abort() // A handle without `admit`: cannot be.
     };
     loop {
         // SAFETY: both numbers are open and ours; `number` stays open.
-        match unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) } {
+        match unsafe { libc::dup3(inert.as_raw_fd(), number, libc::O_CLOEXEC) } {
             -1 if matches!(
-                std::io::Error::last_os_error().raw_os_error(),
+                io::Error::last_os_error().raw_os_error(),
                 Some(libc::EINTR | libc::EBUSY)
             ) => {}
             // Only a filter on dup3 can do this. The promise is that no usable

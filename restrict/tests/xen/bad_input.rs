@@ -7,15 +7,15 @@ use std::{env, fs, os::fd::OwnedFd, process::Command};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    unistd::{Uid, setuid},
+    unistd::{Uid, chroot, setuid},
 };
 use xen_restrict::{
     Access, Cause, Device, Error, EventChannel, GrantAllocator, GrantDevice, GuestId, Port,
-    PrivCmd, Resource,
+    PrivCmd, Resource, restrict_all,
 };
 use xen_sys::privcmd;
 
-use crate::support::{STATUS, a, alone, fail_ioctl, open, xen_resources};
+use crate::support::{STATUS, a, alone, b, fail_ioctl, open, raw, xen_resources};
 
 fn open_all() -> [(Device, Error); 4] {
     [
@@ -102,6 +102,22 @@ alone! {
         assert!(matches!(error.cause, Cause::AlreadyRestricted), "{error:#}");
         assert!(format!("{error:#}").contains("XSA-482"), "{error:#}");
         assert_eq!(xen_resources().0, [""; 0]);
+    }
+}
+
+alone! {
+    fn a_root_without_dev_null_is_no_obstacle() {
+        let fd = open("/dev/xen/privcmd");
+        assert_eq!(raw(&fd, privcmd::RESTRICT, &mut a().get()), Ok(0));
+        fs::create_dir_all("/tmp/empty").unwrap();
+        chroot("/tmp/empty").unwrap();
+        let privcmd = PrivCmd::from_fd(fd, a()).unwrap();
+        privcmd.guest().map(&[STATUS], Access::Read).unwrap();
+        // What is put over the number is as inert.
+        let shared = privcmd.clone();
+        restrict_all(b()).unwrap_err();
+        let error = shared.guest().map(&[STATUS], Access::Read).unwrap_err();
+        assert!(matches!(error.cause, Cause::Revoked), "{error:#}");
     }
 }
 

@@ -165,6 +165,20 @@ fn counts_past_the_limits_say_which() {
         format!("{error:#}").contains("dm_op_buf_max_size"),
         "{error:#}"
     );
+    let error = guest
+        .dm_op_raw(&mut [&mut [0; 8], &mut [], &mut []])
+        .unwrap_err();
+    assert!(
+        matches!(
+            error.cause,
+            Cause::TooMany {
+                count: 3,
+                limit: 2,
+                ..
+            }
+        ),
+        "{error:#}"
+    );
     let mut buffers = [[0_u8; 8]; 17];
     let mut buffers: Vec<_> = buffers.iter_mut().map(|b| &mut b[..]).collect();
     let error = guest.dm_op_raw(&mut buffers).unwrap_err();

@@ -152,7 +152,8 @@ fn events_of_others_are_handed_on() {
 fn starting_twice_fails_and_the_first_goes_on() {
     let (_lock, guest) = guest_a();
     let (events, server, mut requests) = server(&PORTS);
-    server.start(&events, 1).unwrap_err();
+    let error = server.start(&events, 1).unwrap_err();
+    assert!(matches!(error.cause, Cause::Invalid { .. }), "{error:#}");
     let running = guest.order(Order::Ports, 5);
     let mut last = 0;
     eventually("5 writes and reads", || {
