@@ -4,15 +4,20 @@
 
 use std::{
     error::Error,
+    fs::DirBuilder,
     io::{self, Write as _},
+    os::unix::fs::DirBuilderExt as _,
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
 use xen_restrict::{
     GuestId,
-    confine::{Identity, UserDb},
+    confine::{Identity, Reaper, UserDb},
 };
+
+/// What is known of running device models; root's.
+const RUN_DIR: &str = "/run/dm-restrict";
 
 /// Xen device models, confined to one guest.
 #[derive(Parser)]
@@ -33,11 +38,18 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
+    /// Kills every process of a domain's uid, a running device model too
+    Reap {
+        /// The guest's domid, 1 to 32751
+        #[arg(long, value_name = "N")]
+        domid: GuestId,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Identity { domid, user } => identity(domid, user.as_deref()),
+        Command::Reap { domid } => reap(domid),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,6 +70,17 @@ fn identity(guest: GuestId, user: Option<&str>) -> Result<(), Box<dyn Error>> {
         false => "not this domain's alone; not reaped",
     };
     writeln!(io::stdout(), "{identity}\n{whose}")?;
+    Ok(())
+}
+
+fn reap(guest: GuestId) -> Result<(), Box<dyn Error>> {
+    let db = UserDb::from_system()?;
+    let identity = Identity::choose(guest, None, &db)?;
+    let reaper = Reaper::new(&identity, &db, RUN_DIR)?;
+    // Where this fails the reaper says what is missing: root, or the directory.
+    let _ = DirBuilder::new().mode(0o755).create(RUN_DIR);
+    let reaped = reaper.reap()?;
+    writeln!(io::stdout(), "{reaped}")?;
     Ok(())
 }
 

@@ -11,13 +11,25 @@ pub(crate) struct Run {
     pub(crate) code: i32,
 }
 
+#[allow(dead_code, reason = "not every test program needs it")]
 pub(crate) fn dm_restrict(arguments: &[&str]) -> Run {
     run(Command::new(env!("CARGO_BIN_EXE_dm-restrict")).args(arguments))
 }
 
 /// The command where these lines are added to this machine's passwd, and
 /// subuid is this one: in a mount namespace of its own, so nobody else sees it.
+#[allow(dead_code, reason = "not every test program needs it")]
 pub(crate) fn with_users(passwd: &str, subuid: &str, arguments: &[&str]) -> Run {
+    with_users_under(&[], passwd, subuid, arguments)
+}
+
+/// The same, started by `wrapper`.
+pub(crate) fn with_users_under(
+    wrapper: &[&str],
+    passwd: &str,
+    subuid: &str,
+    arguments: &[&str],
+) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let machine = fs::read_to_string("/etc/passwd").unwrap();
     fs::write(dir.path().join("passwd"), machine + passwd).unwrap();
@@ -34,6 +46,7 @@ pub(crate) fn with_users(passwd: &str, subuid: &str, arguments: &[&str]) -> Run 
              /etc/$file; done; mount -t tmpfs tmpfs /run; exec \"$@\"",
         )
         .arg(dir.path())
+        .args(wrapper)
         .arg(env!("CARGO_BIN_EXE_dm-restrict"))
         .args(arguments));
     assert!(
