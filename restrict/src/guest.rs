@@ -15,7 +15,7 @@ use crate::{
     ioctl,
     leftover::Held,
     memory::SharedMemory,
-    mmap::{Access, Mmap, PAGE_SIZE},
+    mmap::{Access, Mmap},
 };
 
 /// The operations of a privcmd handle on one guest.
@@ -90,9 +90,8 @@ impl Guest {
             }
             Ok(((map, errors), Held::Memory(gfns.len())))
         })?;
-        let missing = (0..errors.len()).filter(|page| errors[*page] != 0);
         Ok(GuestMemory {
-            missing: missing.map(|page| (page, gfns[page])).collect(),
+            again: if errors.is_empty() { &[] } else { gfns }.into(),
             memory: SharedMemory::with_errors(map, errors.into()),
             guest: self.clone(),
             _ticket: ticket,
@@ -119,8 +118,7 @@ impl Guest {
         errors.as_mut_ptr().expose_provenance();
         gfns.as_ptr().expose_provenance();
         // SAFETY: `arr` and `err` are live slices of `num` elements, which the
-        // driver reads and writes; `addr` is a fresh VMA of `num` pages, or
-        // pages of one that the driver left empty.
+        // driver reads and writes; `addr` is a fresh VMA of `num` pages.
         match unsafe { ioctl::raw(self.handle.as_fd(), privcmd::MMAPBATCH_V2, &mut batch) } {
             // Some page is paged out; `errors` says which.
             Err(Errno::ENOENT) => Ok(()),
@@ -216,33 +214,27 @@ pub enum Resource {
 #[derive(Debug)]
 pub struct GuestMemory {
     memory: SharedMemory,
-    /// Index in the mapping, and guest frame, of the pages that are not there.
-    missing: Vec<(usize, Gfn)>,
+    /// All frames, when some are missing.
+    again: Box<[Gfn]>,
     guest: Guest,
     _ticket: Ticket,
 }
 
 impl GuestMemory {
-    /// Tries again to map the pages that are missing, and returns how many
-    /// still are. Xen may have paged them out
+    /// When pages are missing, maps all anew, and returns how many are missing
+    /// then. Xen may have paged them out
     /// ([`MissingPage::is_paged_out`](crate::MissingPage::is_paged_out)), or the
-    /// guest may have got memory there since.
+    /// guest may have got memory there since; it may have lost other pages.
     ///
     /// # Errors
     /// As [`Guest::map`]; the mapping is as useful as before.
     pub fn retry(&mut self) -> Result<usize> {
-        let _pass = self.guest.handle.pass();
-        for (page, gfn) in &self.missing {
-            let address = self.memory.map().address() + (page * PAGE_SIZE) as u64;
-            let mut error = [0];
-            self.guest
-                .map_batch(1, address, &[*gfn], &mut error)
-                .map_err(|errno| self.guest.failed("map guest memory", errno))?;
-            self.memory.set_error(*page, error[0]);
+        // Not in place: where the kernel's own memory is translated (a PVH
+        // dom0), it does not fill holes, or fills them with the wrong page.
+        if !self.again.is_empty() {
+            *self = self.guest.map(&self.again, self.access())?;
         }
-        let memory = &self.memory;
-        self.missing.retain(|(page, _)| memory.is_missing(*page));
-        Ok(self.missing.len())
+        Ok(self.missing().count())
     }
 }
 

@@ -35,15 +35,6 @@ impl SharedMemory {
         &self.map
     }
 
-    /// What became of a page that was missing.
-    pub(crate) fn set_error(&mut self, page: usize, errno: i32) {
-        self.errors[page] = errno;
-    }
-
-    pub(crate) fn is_missing(&self, page: usize) -> bool {
-        self.errors[page] != 0
-    }
-
     /// Size in bytes: a multiple of 4096, never 0.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "never empty")]

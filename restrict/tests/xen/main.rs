@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod dm_op;
+mod dom0;
 mod event_channels;
 mod facts;
 mod grants;
@@ -16,3 +17,4 @@ mod ioreq;
 mod restrict_all;
 mod restriction;
 mod support;
+mod xen_requests;
