@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::cpio::Archive;
+use crate::dom0::Dom0;
 use crate::suite::{MODULES, Suite};
 
 const INIT: &str = include_str!("init.sh");
@@ -39,6 +40,7 @@ pub(crate) struct Terminal {
 /// All that a run adds to the image.
 pub(crate) struct Plan<'a> {
     pub(crate) suite: &'a Suite,
+    pub(crate) dom0: &'a Dom0,
     pub(crate) cpus: u8,
     pub(crate) nonce: &'a str,
     pub(crate) guest: PathBuf,

@@ -95,10 +95,10 @@ pub(crate) fn run(
     qemu::lay_out(image, plan, folder)?;
     let mut console = Console::create(folder.join("console.log"))?;
     say(&format!(
-        "booting Xen {} with Linux {}",
-        plan.suite.xen, plan.suite.linux
+        "booting Xen {} with Linux {} in a {} dom0",
+        plan.suite.xen, plan.suite.linux, plan.dom0.name
     ));
-    let mut qemu = qemu::start(|console, port| qemu::command(folder, plan.cpus, console, port))?;
+    let mut qemu = qemu::start(|console, port| qemu::command(plan, folder, console, port))?;
     let result = follow(&mut qemu, &mut console, plan, limits);
     drop(qemu);
     // What stays of a run is its logs.
@@ -246,6 +246,7 @@ fn report(stop: &Stop, console: &Console, folder: &Path) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dom0::PV;
     use crate::job::Job;
     use crate::suite::SUITES;
     use std::path::PathBuf;
@@ -261,6 +262,7 @@ mod tests {
         };
         let plan = Plan {
             suite: &SUITES[1],
+            dom0: &PV,
             cpus: qemu::CPUS,
             nonce: "n",
             guest: PathBuf::new(),

@@ -5,6 +5,7 @@
 mod artifacts;
 mod console;
 mod cpio;
+mod dom0;
 mod elf;
 mod host;
 mod image;
@@ -30,6 +31,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use dom0::Dom0;
 use session::System;
 use suite::Suite;
 
@@ -40,6 +42,9 @@ struct Arguments {
     /// The system to boot.
     #[arg(long, global = true, default_value = suite::DEFAULT)]
     suite: &'static Suite,
+    /// The kind of its dom0.
+    #[arg(long, global = true, default_value = dom0::DEFAULT)]
+    dom0: &'static Dom0,
     /// Processors of the emulated machine.
     #[arg(long, global = true, default_value_t = qemu::CPUS, value_parser = clap::value_parser!(u8).range(1..=8))]
     cpus: u8,
@@ -61,7 +66,7 @@ enum Task {
     },
     /// Everything that must pass, on this machine and on real Xen.
     Check,
-    /// Tests and demonstration on every suite.
+    /// Tests and demonstration on every suite, in each kind of dom0 that it boots.
     Matrix,
     /// A dom0 prompt with guests A and B.
     Shell,
@@ -107,7 +112,7 @@ fn end_on_signals() -> Result<()> {
 }
 
 fn perform(arguments: &Arguments) -> Result<ExitCode> {
-    let system = System::new(arguments.suite, arguments.cpus);
+    let system = System::new(arguments.suite, arguments.dom0, arguments.cpus);
     match &arguments.command {
         Task::Demo => system.run(&[session::demo()?]),
         Task::Test { filter, arguments } => {

@@ -76,22 +76,30 @@ pub(crate) fn lay_out(image: &Image, plan: &Plan<'_>, folder: &Path) -> Result<(
 ///
 /// # Errors
 /// Its log cannot be made.
-pub(crate) fn command(folder: &Path, cpus: u8, console: RawFd, port: RawFd) -> Result<Command> {
+pub(crate) fn command(
+    plan: &Plan<'_>,
+    folder: &Path,
+    console: RawFd,
+    port: RawFd,
+) -> Result<Command> {
     let log = File::create(folder.join("qemu.log"))?;
     let mut command = Command::new("qemu-system-x86_64");
     command
         .current_dir(folder)
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none"])
-        .args(["-accel", "tcg,thread=multi", "-cpu", CPU])
-        .args(["-smp", &cpus.to_string()])
+        .args(plan.dom0.qemu)
+        .args(["-accel", "tcg,thread=multi"])
+        .args(["-cpu", &format!("{CPU}{}", plan.dom0.cpu)])
+        .args(["-smp", &plan.cpus.to_string()])
         .args(["-m", &MEMORY.to_string()])
         .args(["-chardev", &format!("socket,id=console,fd={console}")])
         .args(["-chardev", &format!("socket,id=port,fd={port}")])
         .args(["-serial", "chardev:console", "-serial", "chardev:port"])
         .args(["-kernel", "xen", "-append"])
         .arg(format!(
-            "console=com1 com1=115200,8n1 dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M bootscrub=0"
+            "console=com1 com1=115200,8n1 dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M bootscrub=0{}",
+            plan.dom0.xen
         ))
         .args(["-initrd", "vmlinuz console=hvc0 panic=-1 quiet,root.cpio"])
         .stdout(log.try_clone()?)

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::artifacts::{self, DEMO, Kind, Program, TESTS};
+use crate::dom0::Dom0;
 use crate::host;
 use crate::image;
 use crate::job::{Argument, Job, Plan, Terminal};
@@ -21,12 +22,13 @@ use crate::terminal;
 /// What the user wants to have booted.
 pub(crate) struct System {
     suite: &'static Suite,
+    dom0: &'static Dom0,
     cpus: u8,
 }
 
 impl System {
-    pub(crate) fn new(suite: &'static Suite, cpus: u8) -> Self {
-        Self { suite, cpus }
+    pub(crate) fn new(suite: &'static Suite, dom0: &'static Dom0, cpus: u8) -> Self {
+        Self { suite, dom0, cpus }
     }
 
     /// Boots and runs the jobs. The first status that is not 0 becomes ours.
@@ -63,6 +65,7 @@ impl System {
         paths::need_room(&folder, 200)?;
         let plan = Plan {
             suite: self.suite,
+            dom0: self.dom0,
             cpus: self.cpus,
             nonce: &nonce()?,
             guest: artifacts::build_guest()?,
@@ -74,15 +77,18 @@ impl System {
     }
 }
 
-/// Runs the jobs on every suite, and goes on after a failure; a table comes last.
+/// Runs the jobs on every suite and in each of its kinds of dom0, and goes on after a failure; a table comes last.
 ///
 /// # Errors
 /// None of its own: a boot that fails is a row of the table.
 pub(crate) fn matrix(cpus: u8, jobs: &[Job]) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut table = String::new();
-    for suite in SUITES {
-        let result = System::new(suite, cpus).run(jobs);
+    let systems = SUITES
+        .iter()
+        .flat_map(|suite| suite.dom0s.iter().map(move |&dom0| (suite, dom0)));
+    for (suite, dom0) in systems {
+        let result = System::new(suite, dom0, cpus).run(jobs);
         let text = match &result {
             Ok(code) if *code == ExitCode::SUCCESS => "passed",
             Ok(_) => "FAILED",
@@ -97,7 +103,8 @@ pub(crate) fn matrix(cpus: u8, jobs: &[Job]) -> Result<ExitCode> {
         let Suite {
             name, xen, linux, ..
         } = suite;
-        table += &format!("  {name:10} Xen {xen:6} Linux {linux:6} {text}\n");
+        let dom0 = dom0.name;
+        table += &format!("  {name:10} Xen {xen:6} Linux {linux:6} dom0 {dom0:5} {text}\n");
     }
     say(&format!("the matrix:\n{table}"));
     Ok(code)

@@ -3,6 +3,8 @@
 
 use clap::builder::PossibleValue;
 
+use crate::dom0::{Dom0, PV, PVH};
+
 /// A Debian suite and what of it makes up a dom0.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Suite {
@@ -14,6 +16,8 @@ pub(crate) struct Suite {
     pub(crate) updates: &'static [&'static str],
     /// Is there a security archive?
     pub(crate) security: bool,
+    /// The kinds of dom0 that it boots.
+    pub(crate) dom0s: &'static [&'static Dom0],
 }
 
 pub(crate) const SUITES: &[Suite] = &[
@@ -23,6 +27,7 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "5.10",
         updates: &[],
         security: true,
+        dom0s: &[&PV],
     },
     Suite {
         name: "bookworm",
@@ -30,6 +35,7 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "6.1",
         updates: &["-updates"],
         security: true,
+        dom0s: &[&PV, &PVH],
     },
     Suite {
         name: "trixie",
@@ -37,6 +43,7 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "6.12",
         updates: &["-updates"],
         security: true,
+        dom0s: &[&PV, &PVH],
     },
     Suite {
         name: "sid",
@@ -44,6 +51,7 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "7.2",
         updates: &[],
         security: false,
+        dom0s: &[&PV, &PVH],
     },
 ];
 
