@@ -167,6 +167,55 @@ fn a_traced_process_is_ended() {
     assert!(killed(traced));
 }
 
+/// Only a sleeping thread is left of such a process. It shares the stack of the
+/// one that has ended, on a part that is its own.
+extern "C" fn sleep_a_minute(_: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: only a number is passed; nothing of the C library's is changed.
+    unsafe { libc::syscall(libc::SYS_poll, 0_usize, 0_usize, 60_000) };
+    0
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_ended_too() {
+    const STACK: usize = 64 << 10;
+    let stack = Box::leak(vec![0_u128; STACK / 16].into_boxed_slice())
+        .as_mut_ptr_range()
+        .end;
+    let stack = stack.expose_provenance();
+    let leave_a_thread = move || {
+        let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+        let top = std::ptr::with_exposed_provenance_mut(stack);
+        // SAFETY: the stack is this process's copy, of 64 KiB, and used by nobody else.
+        let tid = unsafe { libc::clone(sleep_a_minute, top, flags, std::ptr::null_mut()) };
+        if tid < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: ends the calling thread, which holds no lock.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+        Ok(())
+    };
+    let mut command = command(15, "true");
+    // SAFETY: the child makes system calls only, and ends before it would return.
+    unsafe { command.pre_exec(leave_a_thread) };
+    // Its thread keeps the pipe to `spawn` open, so `spawn` waits until it is ended.
+    thread::scope(|scope| {
+        let spawned = scope.spawn(move || command.spawn());
+        let leader = format!("\nUid:\t{}\t", identity(15).uid());
+        wait_for("the first thread does not end", || {
+            fs::read_dir("/proc").unwrap().any(|entry| {
+                fs::read_to_string(entry.unwrap().path().join("status")).is_ok_and(|status| {
+                    status.contains(&leader)
+                        && status.contains("\nState:\tZ")
+                        && status.contains("\nThreads:\t2\n")
+                })
+            })
+        });
+        assert!(!spawned.is_finished());
+        assert_eq!(reaper(15).reap().unwrap().found, 1);
+        drop(spawned.join().unwrap().map(killed));
+    });
+}
+
 #[test]
 fn nothing_to_reap_is_done_at_once() {
     let reaped = reaper(4).reap().unwrap();

@@ -315,9 +315,14 @@ impl Search {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        os::unix::process::{CommandExt, ExitStatusExt},
+        process::Command,
+    };
+
     use super::*;
 
-    // Uids that are nobody's: only the dry run is sent here, but still.
+    // Uids that are nobody's. What is sent for real is sent in a pid namespace.
     const REAPER: u32 = 2_100_000;
     const TARGET: u32 = 2_100_001;
 
@@ -364,24 +369,74 @@ mod tests {
         assert_ne!(capget(), Some(0));
     }
 
-    #[test]
-    fn capabilities_that_outlive_the_change_of_uid_stop_it() {
+    /// Sends from a thread whose capabilities outlive the change of uid.
+    /// Securebits are the thread's, and end with it.
+    fn send_without_fixup(signal: Signal) -> Report {
         const SECBIT_NO_SETUID_FIXUP: usize = 4;
-        assert_root();
-        // Securebits are the thread's, and end with it.
-        let report = std::thread::spawn(|| {
+        let sender = std::thread::spawn(move || {
             // SAFETY: a number.
             let set = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) };
             assert_eq!(
                 set, 0,
                 "setting securebits takes CAP_SETPCAP: run the tests as root"
             );
-            send(REAPER, TARGET, Signal::DryRun).unwrap()
-        })
-        .join()
-        .unwrap();
+            send(REAPER, TARGET, signal).unwrap()
+        });
+        sender.join().unwrap()
+    }
+
+    #[test]
+    fn capabilities_that_outlive_the_change_of_uid_stop_it() {
+        assert_root();
+        let report = send_without_fixup(Signal::DryRun);
         assert_eq!(report.step, Step::WrongCredentials, "{report:?}");
         assert_ne!(report.capabilities, 0);
+    }
+
+    #[test]
+    fn the_real_signal_reaches_the_target_and_never_root() {
+        assert_root();
+        let output = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "--ignored",
+                "--exact",
+                "confine::sender::tests::in_a_pid_namespace",
+            ])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{output:?}"
+        );
+    }
+
+    #[test]
+    #[ignore = "the test above runs it, where a mistake ends no other process"]
+    fn in_a_pid_namespace() {
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
+        assert_ne!(
+            namespace,
+            std::path::Path::new("pid:[4026531836]"),
+            "not outside of one"
+        );
+        let sleep = |uid| Command::new("sleep").arg("60").uid(uid).spawn().unwrap();
+        let (mut root, mut target) = (sleep(0), sleep(TARGET));
+
+        let report = send_without_fixup(Signal::Kill);
+        assert_eq!(report.step, Step::WrongCredentials, "{report:?}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!(root.try_wait().unwrap(), None);
+        assert_eq!(target.try_wait().unwrap(), None);
+
+        let report = send(REAPER, TARGET, Signal::Kill).unwrap();
+        assert_eq!(report.step, Step::Sent, "{report:?}");
+        assert_eq!(target.wait().unwrap().signal(), Some(libc::SIGKILL));
+        assert_eq!(root.try_wait().unwrap(), None);
+        root.kill().unwrap();
+        root.wait().unwrap();
     }
 
     #[test]
