@@ -9,6 +9,7 @@ mod identity;
 mod reap;
 mod sender;
 mod userdb;
+pub mod xen_requests;
 
 pub use identity::{
     ADD_RANGE_BASE, ADD_REAPER, Identity, IdentityError, RANGE_BASE, REAPER, Rule, SHARED,
