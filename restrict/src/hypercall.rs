@@ -4,7 +4,7 @@
 
 use std::{fs::File, os::fd::AsFd};
 
-use nix::sys::mman::{MmapAdvise, madvise, mlock};
+use nix::sys::mman::mlock;
 use xen_sys::{hvm_op, hypercall, privcmd, version};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -47,9 +47,6 @@ impl HypercallBuffer {
                 let map = Mmap::anonymous(pages).map_err(failed)?;
                 // SAFETY: the range is this mapping's; locking changes no byte.
                 unsafe { mlock(map.start().cast(), map.len()) }.map_err(failed)?;
-                let advice = MmapAdvise::MADV_DONTFORK;
-                // SAFETY: as above; the child loses the range, and is told so.
-                unsafe { madvise(map.start().cast(), map.len(), advice) }.map_err(failed)?;
                 map
             }
         };

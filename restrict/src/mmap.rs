@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, os::fd::BorrowedFd, ptr::NonNull};
 
 use nix::{
     errno::Errno,
-    sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+    sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
 };
 
 /// The size of Xen's pages, and of this kernel's.
@@ -29,7 +29,8 @@ impl Access {
     }
 }
 
-/// Whole pages of this process's address space.
+/// Whole pages of this process's address space. A forked child does not have
+/// them.
 #[derive(Debug)]
 pub(crate) struct Mmap {
     start: NonNull<u8>,
@@ -64,11 +65,12 @@ impl Mmap {
                 offset,
             )
         }?;
-        Ok(Self {
+        let map = Self {
             start: start.cast(),
             pages,
             access,
-        })
+        };
+        map.keep_from_children()
     }
 
     /// Maps zeroed memory of this process's own, which a fork does not share.
@@ -77,11 +79,20 @@ impl Mmap {
         // SAFETY: the kernel chooses a free range.
         let start =
             unsafe { mmap_anonymous(None, length(pages)?, Access::ReadWrite.prot(), flags) }?;
-        Ok(Self {
+        let map = Self {
             start: start.cast(),
             pages,
             access: Access::ReadWrite,
-        })
+        };
+        map.keep_from_children()
+    }
+
+    /// A child would hold the pages without the ledger that knows of them. The
+    /// drivers see to it themselves, but not for grants in a PVH dom0.
+    fn keep_from_children(self) -> Result<Self, Errno> {
+        // SAFETY: the range is this mapping's; no byte changes.
+        unsafe { madvise(self.start.cast(), self.len(), MmapAdvise::MADV_DONTFORK) }?;
+        Ok(self)
     }
 
     pub(crate) fn start(&self) -> NonNull<u8> {
