@@ -72,10 +72,23 @@ fn reaper(domid: u16) -> Reaper {
         .timeout(Duration::from_secs(60))
 }
 
-/// A shell of that domain's uid; it may have 60 processes at once.
+/// One that takes no turns with the others: it has a reaper's uid, the range base's,
+/// and a lock of its own.
+fn reaper_apart(domid: u16, lock_dir: &Path) -> Reaper {
+    let passwd = format!("xen-qemuuser-range-base:x:{}:65534::/:\n", base());
+    let db = UserDb::from_text(passwd.as_bytes(), b"").unwrap();
+    Reaper::new(&identity(domid), &db, lock_dir).unwrap()
+}
+
+/// A shell of that domain's uid; it forks while the uid has under 60 processes. Those
+/// that process 1 has yet to wait for count.
 fn shell(domid: u16, script: &str) -> Child {
+    shell_limited(domid, "--nproc=60", script)
+}
+
+fn shell_limited(domid: u16, limit: &str, script: &str) -> Child {
     command(domid, "prlimit")
-        .args(["--nproc=60", "sh", "-c", script])
+        .args([limit, "sh", "-c", script])
         .spawn()
         .unwrap()
 }
@@ -119,7 +132,7 @@ fn killed(mut child: Child) -> bool {
 fn twenty_rounds_of_processes_that_resist_and_no_bystander_is_hit() {
     let mut bystander = command(2, "sleep").arg("300").spawn().unwrap();
     let mut found = 0;
-    // A domid a round: what process 1 has not waited for yet counts as a process of its uid.
+    // A domid a round, so that none begins with the last one's zombies.
     for round in 100..120 {
         let deaf = shell(round, DEAF);
         let stopped = shell(round, STOPPED);
@@ -128,15 +141,19 @@ fn twenty_rounds_of_processes_that_resist_and_no_bystander_is_hit() {
             .spawn()
             .unwrap();
         assert!(session.wait().unwrap().success());
-        let mut storms = [shell(round, STORM), shell(round, MANY)];
-        wait_for("nothing started", || alive(round) > 5);
+        // Two shells with their sleep, and the stopped one with a subshell and its sleep.
+        wait_for("the first did not start", || alive(round) >= 7);
+        let many = shell(round, MANY);
+        wait_for("nothing started", || alive(round) > 20);
+        // Last, as its zombies leave the others no room to fork.
+        let storms = [STORM, STORM].map(|storm| shell_limited(round, "--nproc=2000", storm));
 
         let reaped = reaper(round).reap().unwrap();
         assert_eq!(alive(round), 0, "round {round}: {reaped:?}");
         found += reaped.found;
         assert!(killed(deaf) && killed(stopped), "round {round}");
-        for storm in &mut storms {
-            storm.wait().unwrap();
+        for mut shell in storms.into_iter().chain([many]) {
+            shell.wait().unwrap();
         }
         assert_eq!(bystander.try_wait().unwrap(), None, "round {round}");
     }
@@ -243,7 +260,7 @@ fn a_process_that_has_ended_but_was_not_waited_for_does_not_count() {
 #[test]
 fn a_second_reaper_waits_for_the_lock() {
     let dir = tempfile::tempdir().unwrap();
-    let reaper = Reaper::new(&identity(6), &db(), dir.path()).unwrap();
+    let reaper = reaper_apart(6, dir.path());
     let lock = File::create(dir.path().join("reap.lock")).unwrap();
     lock.lock().unwrap();
 
@@ -304,7 +321,8 @@ fn set_uids_of_thread(real: u32, effective: u32, saved: u32) {
 
 #[test]
 fn what_cannot_be_killed_is_named_and_no_success() {
-    let reaper = reaper(8).timeout(Duration::from_millis(300));
+    let dir = tempfile::tempdir().unwrap();
+    let reaper = reaper_apart(8, dir.path()).timeout(Duration::from_millis(300));
     let (ready, is_ready) = std::sync::mpsc::channel();
     let (end, ended) = std::sync::mpsc::channel::<()>();
     // A thread of the test has the uid as its effective one. The kernel asks the

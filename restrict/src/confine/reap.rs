@@ -175,8 +175,8 @@ impl Reaper {
         unreachable!("the loop has no end")
     }
 
-    /// Waits for the lock; it is held as long as the file is open.
-    fn lock(&self, deadline: Instant) -> Result<File, ReapError> {
+    /// Waits for the lock.
+    fn lock(&self, deadline: Instant) -> Result<Lock, ReapError> {
         let failed = |source| ReapError::Lock {
             directory: self.lock_dir.clone(),
             source,
@@ -202,7 +202,7 @@ impl Reaper {
             .map_err(failed)?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(file),
+                Ok(()) => return Ok(Lock(file)),
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                     return Err(ReapError::Busy {
@@ -237,6 +237,17 @@ impl Reaper {
                 source: report.errno.into(),
             }),
         }
+    }
+}
+
+/// The turn of this reaper.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: what another thread forked meanwhile has the file
+        // too, maybe a process that is to be reaped next.
+        let _ = self.0.unlock();
     }
 }
 
