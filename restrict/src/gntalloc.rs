@@ -160,15 +160,9 @@ impl GrantedPages {
     /// [`Cause::Access`] for a byte outside the pages, [`Cause::Revoked`], and
     /// the kernel's own.
     pub fn notify_on_unmap(&self, notify: UnmapNotify<'_>) -> Result<()> {
-        const OPERATION: &str = "set the unmap notification";
-        let handle = &self.reserved.handle;
-        let argument = notify.request(self.reserved.index, &self.memory, self.guest);
-        let _pass = handle.pass();
-        let mut argument =
-            argument.map_err(|cause| Error::new(OPERATION, handle.device(), cause))?;
-        ioctl::plain(handle.as_fd(), gntalloc::SET_UNMAP_NOTIFY, &mut argument)
-            .map(drop)
-            .map_err(|e| handle.failed(OPERATION, Some(self.guest), e))
+        let Reserved { handle, index, .. } = &self.reserved;
+        let request = gntalloc::SET_UNMAP_NOTIFY;
+        notify.set(handle, request, *index, &self.memory, self.guest)
     }
 }
 

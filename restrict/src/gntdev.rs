@@ -20,7 +20,6 @@ use zerocopy::IntoBytes;
 use crate::{
     device::Device,
     error::{Cause, Error, Result},
-    evtchn::BoundPort,
     grant::{GrantError, UnmapNotify},
     handle::{Handle, Ticket},
     ids::{GrantRef, GuestId},
@@ -243,17 +242,9 @@ impl MappedGrants {
     /// [`Cause::Access`] for a byte outside the pages or in a read-only
     /// mapping, [`Cause::Revoked`], and the kernel's own.
     pub fn notify_on_unmap(&self, notify: UnmapNotify<'_>) -> Result<()> {
-        const OPERATION: &str = "set the unmap notification";
-        let handle = &self.reserved.handle;
-        let _pass = handle.pass();
-        let held = notify.send_event.map(BoundPort::hold).transpose();
-        let _held = held.map_err(|cause| Error::new(OPERATION, handle.device(), cause))?;
-        let argument = notify.request(self.reserved.index, &self.memory, self.guest);
-        let mut argument =
-            argument.map_err(|cause| Error::new(OPERATION, handle.device(), cause))?;
-        ioctl::plain(handle.as_fd(), gntdev::SET_UNMAP_NOTIFY, &mut argument)
-            .map(drop)
-            .map_err(|e| handle.failed(OPERATION, Some(self.guest), e))
+        let Reserved { handle, index, .. } = &self.reserved;
+        let request = gntdev::SET_UNMAP_NOTIFY;
+        notify.set(handle, request, *index, &self.memory, self.guest)
     }
 }
 

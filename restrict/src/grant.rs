@@ -2,15 +2,20 @@
 //! What both grant devices share: Xen's status codes, and the notification of
 //! the other side when pages go away.
 
+use std::os::fd::AsFd;
+
 use xen_sys::{
+    Request,
     gntdev::{self, UnmapNotifyAction},
     grant_table,
 };
 
 use crate::{
-    error::Cause,
+    error::{Cause, Error, Result},
     evtchn::BoundPort,
+    handle::Handle,
     ids::GuestId,
+    ioctl,
     memory::{AccessError, SharedMemory},
     mmap::Access,
 };
@@ -25,7 +30,7 @@ pub struct GrantError {
 }
 
 impl GrantError {
-    pub(crate) fn check(status: i16) -> Result<(), Self> {
+    pub(crate) fn check(status: i16) -> std::result::Result<(), Self> {
         if status == grant_table::GNTST_OKAY {
             Ok(())
         } else {
@@ -62,7 +67,28 @@ pub struct UnmapNotify<'p> {
 }
 
 impl UnmapNotify<'_> {
-    pub(crate) fn request(
+    /// Asks the driver for it, for pages at `index` that are shared with `guest`.
+    pub(crate) fn set(
+        self,
+        handle: &Handle,
+        request: Request<gntdev::UnmapNotify>,
+        index: u64,
+        memory: &SharedMemory,
+        guest: GuestId,
+    ) -> Result<()> {
+        const OPERATION: &str = "set the unmap notification";
+        let failed = |cause| Error::new(OPERATION, handle.device(), cause).for_guest(guest);
+        let mut argument = self.request(index, memory, guest).map_err(failed)?;
+        let _pass = handle.pass();
+        // The port is what it says for as long as its handle is not revoked.
+        let held = self.send_event.map(BoundPort::hold).transpose();
+        let _held = held.map_err(failed)?;
+        ioctl::plain(handle.as_fd(), request, &mut argument)
+            .map(drop)
+            .map_err(|errno| handle.failed(OPERATION, Some(guest), errno))
+    }
+
+    fn request(
         self,
         index: u64,
         memory: &SharedMemory,

@@ -241,6 +241,27 @@ fn bad_numbers_of_pages_say_why() {
 }
 
 alone! {
+    fn the_port_of_a_revoked_handle_is_not_used() {
+        let guest = LabGuest::new(a());
+        let mapped = GrantDevice::open().unwrap().map(a(), &writable(&guest), Access::ReadWrite);
+        let granted = GrantAllocator::open().unwrap().grant(a(), 1, Access::ReadWrite);
+        let (mapped, granted) = (mapped.unwrap(), granted.unwrap());
+        let events = EventChannel::open().unwrap();
+        let stale = events.bind_interdomain(a(), guest.port(Field::Port1)).unwrap();
+        // The number is free from here on, and may become another domain's.
+        events.restrict(b()).unwrap_err();
+        let notify = UnmapNotify {
+            clear_byte: None,
+            send_event: Some(&stale),
+        };
+        for outcome in [mapped.notify_on_unmap(notify), granted.notify_on_unmap(notify)] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error.cause, Cause::Revoked), "{error:#}");
+        }
+    }
+}
+
+alone! {
     fn failed_and_dropped_grants_leave_nothing() {
         let before = xen_resources();
         let guest = LabGuest::new(a());
