@@ -99,7 +99,7 @@ fn on_xen() -> bool {
 }
 
 /// Proves that a descriptor is `device`: a misc character device that answers
-/// harmless requests as only this driver does.
+/// harmless requests as none of Xen's other drivers does.
 pub(crate) fn identify(device: Device, fd: BorrowedFd<'_>) -> Result<(), Cause> {
     let stat = fstat(fd).map_err(|errno| match errno {
         Errno::EBADF => Cause::NotOpen,
@@ -114,7 +114,7 @@ pub(crate) fn identify(device: Device, fd: BorrowedFd<'_>) -> Result<(), Cause> 
     }
     let ours = match device {
         Device::PrivCmd => is_privcmd(fd)?,
-        // The others answer ENOTTY or EINVAL to what they do not know.
+        // Xen's other drivers answer ENOTTY.
         Device::EventChannel => answers(fd, b'E', Errno::ENOSYS),
         Device::GrantDevice => is_gntdev(fd),
         Device::GrantAllocator => is_gntalloc(fd),

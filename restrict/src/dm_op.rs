@@ -361,7 +361,7 @@ impl Guest {
 }
 
 /// An empty buffer gets an address that is not the start of a page. There, the
-/// driver counts no page to pin and then pins without end, behind its array
+/// driver counts no page to pin and then pins all that follow, past its array
 /// (docs/kernel-facts.md). An entry is aligned to 8, so one byte into it is never
 /// the start of a page.
 fn fill(entry: &mut privcmd::DmOpBuf, buffer: &mut [u8]) {

@@ -156,7 +156,7 @@ fn bad_ports_and_domains_say_why() {
 }
 
 alone! {
-    fn an_overflow_is_told_and_reset_ends_it() {
+    fn an_overflow_is_told() {
         let events = EventChannel::open().unwrap();
         events.reset().unwrap();
         let reader = events.clone();
