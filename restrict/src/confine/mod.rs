@@ -6,6 +6,7 @@
 //! under that uid ([`Reaper`]).
 
 mod identity;
+mod mechanism;
 mod reap;
 mod sender;
 mod userdb;
@@ -15,5 +16,6 @@ pub use identity::{
     ADD_RANGE_BASE, ADD_REAPER, Identity, IdentityError, RANGE_BASE, REAPER, Rule, SHARED,
     UIDS_IN_RANGE,
 };
+pub use mechanism::{Mechanism, MechanismError, Profile, UnknownMechanism, UnknownProfile};
 pub use reap::{Process, ReapError, Reaped, Reaper};
 pub use userdb::{Account, SubuidLine, UserDb, UserDbError};
