@@ -28,23 +28,59 @@ pub(crate) struct Program {
 pub(crate) enum Kind {
     Test,
     Example,
+    Bin,
 }
 
 /// The tests that need real Xen: add a row to have one more run.
-pub(crate) const TESTS: &[Program] = &[Program {
-    package: "xen-restrict",
-    kind: Kind::Test,
-    name: "xen",
-    features: &["tokio"],
-}];
+pub(crate) const TESTS: &[Program] = &[
+    Program {
+        package: "xen-restrict",
+        kind: Kind::Test,
+        name: "xen",
+        features: &["tokio"],
+    },
+    Program {
+        package: "dm-restrict",
+        kind: Kind::Test,
+        name: "dom0",
+        features: &[],
+    },
+];
 
-/// What `cargo lab demo` shows.
-pub(crate) const DEMO: Program = Program {
-    package: "xen-restrict",
-    kind: Kind::Example,
-    name: "device_model",
-    features: &[],
-};
+/// A program that tests and demonstration start in dom0: it is in `PATH` there, and a
+/// variable of the environment has its path.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    pub(crate) variable: &'static str,
+    pub(crate) program: Program,
+}
+
+/// In each boot: add a row to have one more.
+pub(crate) const TOOLS: &[Tool] = &[
+    Tool {
+        variable: "XEN_LAB_DM_RESTRICT",
+        program: Program {
+            package: "dm-restrict",
+            kind: Kind::Bin,
+            name: "dm-restrict",
+            features: &[],
+        },
+    },
+    Tool {
+        variable: "XEN_LAB_DEVICE_MODEL",
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Example,
+            name: "device_model",
+            features: &[],
+        },
+    },
+];
+
+/// What `cargo lab demo` shows, one after the other: names, and command lines of dom0's
+/// shell, where the tools are in `PATH`.
+pub(crate) const DEMO: &[(&str, &str)] =
+    &[("device_model", r#"device_model "$XEN_LAB_A" "$XEN_LAB_B""#)];
 
 /// Builds a program; returns the executable's path.
 ///
@@ -59,6 +95,7 @@ pub(crate) fn build(program: &Program) -> Result<PathBuf> {
     match program.kind {
         Kind::Test => command.args(["test", "--no-run", "--test", program.name]),
         Kind::Example => command.args(["build", "--example", program.name]),
+        Kind::Bin => command.args(["build", "--bin", program.name]),
     };
     command.args(["--package", program.package, "--target", TARGET]);
     if !program.features.is_empty() {

@@ -31,12 +31,19 @@ const EMPTY_FOLDERS: &[&str] = &[
     "dev", "etc/xen", "proc", "root", "run", "sys", "tmp", "usr/sbin", "var/lib", "var/log", "x",
 ];
 
+/// The users are those that Xen's documentation has an administrator add, with the numbers
+/// that Debian's adduser gives.
 const FILES: &[(&str, &str)] = &[
     (
         "etc/passwd",
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+        "root:x:0:0:root:/root:/bin/sh\n\
+         xen-qemuuser-reaper:x:101:65534::/nonexistent:/usr/sbin/nologin\n\
+         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n\
+         xen-qemuuser-range-base:x:65536:65534::/nonexistent:/usr/sbin/nologin\n",
     ),
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+    ("etc/subuid", ""),
+    ("etc/nsswitch.conf", "passwd: files\ngroup: files\n"),
     ("etc/hostname", "dom0\n"),
     ("etc/xen/xl.conf", "autoballoon=\"off\"\n"),
     ("etc/hosts", "127.0.0.1 localhost dom0\n"),

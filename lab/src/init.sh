@@ -62,7 +62,7 @@ frame "step xenstored runs"
 for name in A B; do
     xl create -q /guest/guest.cfg "name=\"$name\"" || fail "xl could not create guest $name"
 done
-export XEN_LAB_A="$(xl domid A)" XEN_LAB_B="$(xl domid B)" XEN_LAB_GUEST=/guest
+export XEN_LAB_A="$(xl domid A)" XEN_LAB_B="$(xl domid B)"
 frame "step guests A ($XEN_LAB_A) and B ($XEN_LAB_B) run"
 
 # Runs a job with its output on the lab's port. A job that leaves processes behind keeps the

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::artifacts::{TOOLS, Tool};
 use crate::cpio::Archive;
 use crate::dom0::Dom0;
 use crate::suite::{MODULES, Suite};
@@ -14,20 +15,41 @@ use crate::suite::{MODULES, Suite};
 const INIT: &str = include_str!("init.sh");
 const GUEST_CONFIG: &str = include_str!("guest.cfg");
 
-/// A program that runs in dom0, with its arguments.
+/// What a run does in dom0, and what it needs there besides the image.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) executables: Vec<Executable>,
+    pub(crate) jobs: Vec<Job>,
+}
+
+/// A program of this machine that dom0 has in `/lab/bin`.
+#[derive(Debug)]
+pub(crate) struct Executable {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// A command line of dom0's shell.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) name: String,
-    pub(crate) executable: PathBuf,
-    pub(crate) arguments: Vec<Argument>,
+    pub(crate) line: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Argument {
-    Text(String),
-    /// The domid of guest A, known only in dom0.
-    GuestA,
-    GuestB,
+impl Job {
+    /// Runs an executable with these arguments, whatever is in them.
+    pub(crate) fn of(executable: &Executable, arguments: &[String]) -> Self {
+        let words = arguments.iter().map(|word| format!(" {}", quote(word)));
+        Self {
+            name: executable.name.clone(),
+            line: format!("exec {}", quote(&installed(&executable.name)))
+                + &words.collect::<String>(),
+        }
+    }
+}
+
+fn installed(name: &str) -> String {
+    format!("/lab/bin/{name}")
 }
 
 /// The prompt's size, when there is to be one.
@@ -44,7 +66,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) cpus: u8,
     pub(crate) nonce: &'a str,
     pub(crate) guest: PathBuf,
-    pub(crate) jobs: &'a [Job],
+    pub(crate) work: &'a Work,
     pub(crate) shell: Option<Terminal>,
 }
 
@@ -63,14 +85,12 @@ impl Plan<'_> {
         archive.file("guest/kernel", 0o644, &read(&self.guest)?)?;
         archive.file("lab/config", 0o644, self.config().as_bytes())?;
         archive.file("etc/profile", 0o644, self.profile().as_bytes())?;
-        for (i, job) in self.jobs.iter().enumerate() {
-            let program = format!("lab/bin/{}", job.name);
-            archive.file(&program, 0o755, &read(&job.executable)?)?;
-            archive.file(
-                &format!("lab/jobs/{i:03}-{}", job.name),
-                0o644,
-                script(job).as_bytes(),
-            )?;
+        for Executable { name, path } in &self.work.executables {
+            archive.file(installed(name).trim_start_matches('/'), 0o755, &read(path)?)?;
+        }
+        for (i, Job { name, line }) in self.work.jobs.iter().enumerate() {
+            let path = format!("lab/jobs/{i:03}-{name}");
+            archive.file(&path, 0o644, format!("{line}\n").as_bytes())?;
         }
         archive.finish().map_err(|e: io::Error| e.into())
     }
@@ -88,27 +108,20 @@ impl Plan<'_> {
 
     /// The environment of all that runs in dom0.
     fn profile(&self) -> String {
-        format!(
+        let mut text = format!(
             "export PATH=/lab/bin:{}:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/tmp\n\
              export RUST_BACKTRACE=1 RUST_TEST_THREADS=1\n\
+             export XEN_LAB_GUEST=/guest XEN_LAB_SUITE={} XEN_LAB_DOM0={}\n\
              export PS1='dom0# '\n",
-            self.suite.xen_bin()
-        )
-    }
-}
-
-fn script(job: &Job) -> String {
-    let mut text = format!("exec /lab/bin/{}", quote(&job.name));
-    for argument in &job.arguments {
-        text.push(' ');
-        match argument {
-            Argument::Text(word) => text += &quote(word),
-            Argument::GuestA => text += "\"$XEN_LAB_A\"",
-            Argument::GuestB => text += "\"$XEN_LAB_B\"",
+            self.suite.xen_bin(),
+            self.suite.name,
+            self.dom0.name
+        );
+        for Tool { variable, program } in TOOLS {
+            text += &format!("export {variable}={}\n", quote(&installed(program.name)));
         }
+        text
     }
-    text.push('\n');
-    text
 }
 
 /// For a shell: one word, whatever is in it.
@@ -122,18 +135,11 @@ mod tests {
 
     #[test]
     fn arguments_reach_the_program_as_they_are() {
-        let job = Job {
+        let executable = Executable {
             name: "xen".to_owned(),
-            executable: PathBuf::new(),
-            arguments: vec![
-                Argument::GuestA,
-                Argument::Text("it's $HOME".to_owned()),
-                Argument::Text(String::new()),
-            ],
+            path: PathBuf::new(),
         };
-        assert_eq!(
-            script(&job),
-            "exec /lab/bin/'xen' \"$XEN_LAB_A\" 'it'\\''s $HOME' ''\n"
-        );
+        let job = Job::of(&executable, &["it's $HOME".to_owned(), String::new()]);
+        assert_eq!(job.line, "exec '/lab/bin/xen' 'it'\\''s $HOME' ''");
     }
 }

@@ -167,7 +167,7 @@ fn follow(
                 }
                 Piece::Frame(Frame::Step(text)) => say(&text),
                 Piece::Frame(Frame::Begin(job)) => {
-                    let name = plan.jobs.get(job).map_or("?", |job| job.name.as_str());
+                    let name = plan.work.jobs.get(job).map_or("?", |job| job.name.as_str());
                     say(&format!("running {name} in dom0"));
                 }
                 Piece::Frame(Frame::End(_, status)) => statuses.push(status),
@@ -183,10 +183,10 @@ fn follow(
                     linger(qemu, console, LAST_WORDS)?;
                     return Ok(match stop_for(console) {
                         Some(stop) => Err(stop),
-                        None if statuses.len() != plan.jobs.len() => Err(Stop::Said(format!(
+                        None if statuses.len() != plan.work.jobs.len() => Err(Stop::Said(format!(
                             "{} of {} jobs ran",
                             statuses.len(),
-                            plan.jobs.len()
+                            plan.work.jobs.len()
                         ))),
                         None => Ok(Outcome { statuses }),
                     });
@@ -247,7 +247,7 @@ fn report(stop: &Stop, console: &Console, folder: &Path) -> anyhow::Error {
 mod tests {
     use super::*;
     use crate::dom0::PV;
-    use crate::job::Job;
+    use crate::job::{Job, Work};
     use crate::suite::SUITES;
     use std::path::PathBuf;
     use std::process::Command;
@@ -257,8 +257,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let job = || Job {
             name: "job".to_owned(),
-            executable: PathBuf::new(),
-            arguments: Vec::new(),
+            line: String::new(),
+        };
+        let work = Work {
+            jobs: vec![job(), job()],
+            ..Work::default()
         };
         let plan = Plan {
             suite: &SUITES[1],
@@ -266,7 +269,7 @@ mod tests {
             cpus: qemu::CPUS,
             nonce: "n",
             guest: PathBuf::new(),
-            jobs: &[job(), job()],
+            work: &work,
             shell: None,
         };
         let mut console = Console::create(folder.path().join("console.log")).unwrap();

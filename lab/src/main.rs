@@ -114,7 +114,7 @@ fn end_on_signals() -> Result<()> {
 fn perform(arguments: &Arguments) -> Result<ExitCode> {
     let system = System::new(arguments.suite, arguments.dom0, arguments.cpus);
     match &arguments.command {
-        Task::Demo => system.run(&[session::demo()?]),
+        Task::Demo => system.run(&session::demo()?),
         Task::Test { filter, arguments } => {
             system.run(&session::tests(filter.as_deref(), arguments)?)
         }
@@ -125,6 +125,6 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         Task::Run {
             executable,
             arguments,
-        } => system.run(&[session::other(executable, arguments)]),
+        } => system.run(&session::other(executable, arguments)?),
     }
 }

@@ -8,11 +8,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::artifacts::{self, DEMO, Kind, Program, TESTS};
+use crate::artifacts::{self, DEMO, Program, TESTS, TOOLS};
 use crate::dom0::Dom0;
 use crate::host;
 use crate::image;
-use crate::job::{Argument, Job, Plan, Terminal};
+use crate::job::{Executable, Job, Plan, Terminal, Work};
 use crate::machine::{self, Limits, Outcome};
 use crate::paths;
 use crate::progress::say;
@@ -35,10 +35,10 @@ impl System {
     ///
     /// # Errors
     /// The boot fails; what a job does is no error here.
-    pub(crate) fn run(&self, jobs: &[Job]) -> Result<ExitCode> {
-        let outcome = self.boot(jobs, None, Limits::DEFAULT)?;
+    pub(crate) fn run(&self, work: &Work) -> Result<ExitCode> {
+        let outcome = self.boot(work, None, Limits::DEFAULT)?;
         let mut code = ExitCode::SUCCESS;
-        for (job, &status) in jobs.iter().zip(&outcome.statuses).rev() {
+        for (job, &status) in work.jobs.iter().zip(&outcome.statuses).rev() {
             if status != 0 {
                 say(&format!("FAILED: {} ended with status {status}", job.name));
                 code = ExitCode::from(u8::try_from(status).unwrap_or(1));
@@ -55,11 +55,11 @@ impl System {
     /// # Errors
     /// The boot fails.
     pub(crate) fn shell(&self) -> Result<ExitCode> {
-        self.boot(&[], Some(terminal::size()), Limits::NONE)?;
+        self.boot(&with_tools()?, Some(terminal::size()), Limits::NONE)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn boot(&self, jobs: &[Job], shell: Option<Terminal>, limits: Limits) -> Result<Outcome> {
+    fn boot(&self, work: &Work, shell: Option<Terminal>, limits: Limits) -> Result<Outcome> {
         host::need(&[host::BOOT, host::BUILD])?;
         let folder = paths::run_folder(&paths::target()?)?;
         paths::need_room(&folder, 200)?;
@@ -69,7 +69,7 @@ impl System {
             cpus: self.cpus,
             nonce: &nonce()?,
             guest: artifacts::build_guest()?,
-            jobs,
+            work,
             shell,
         };
         let image = image::ensure(self.suite)?;
@@ -81,14 +81,14 @@ impl System {
 ///
 /// # Errors
 /// None of its own: a boot that fails is a row of the table.
-pub(crate) fn matrix(cpus: u8, jobs: &[Job]) -> Result<ExitCode> {
+pub(crate) fn matrix(cpus: u8, work: &Work) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut table = String::new();
     let systems = SUITES
         .iter()
         .flat_map(|suite| suite.dom0s.iter().map(move |&dom0| (suite, dom0)));
     for (suite, dom0) in systems {
-        let result = System::new(suite, dom0, cpus).run(jobs);
+        let result = System::new(suite, dom0, cpus).run(work);
         let text = match &result {
             Ok(code) if *code == ExitCode::SUCCESS => "passed",
             Ok(_) => "FAILED",
@@ -110,62 +110,89 @@ pub(crate) fn matrix(cpus: u8, jobs: &[Job]) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// The demonstration, built; it gets the domids of A and B.
+/// The demonstration.
 ///
 /// # Errors
-/// It does not build.
-pub(crate) fn demo() -> Result<Job> {
-    job(&DEMO, vec![Argument::GuestA, Argument::GuestB])
+/// A tool does not build.
+pub(crate) fn demo() -> Result<Work> {
+    let mut work = with_tools()?;
+    show(&mut work);
+    Ok(work)
 }
 
 /// The tests, built; they get the arguments of libtest.
 ///
 /// # Errors
-/// They do not build.
-pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Vec<Job>> {
+/// They do not build, or a tool does not.
+pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Work> {
     // In dom0 their output is a pipe.
     let color = std::io::stdout().is_terminal().then_some("--color=always");
-    let arguments: Vec<Argument> = color
+    let arguments: Vec<String> = color
         .into_iter()
         .chain(filter)
         .chain(arguments.iter().map(String::as_str))
-        .map(|word| Argument::Text(word.to_owned()))
+        .map(str::to_owned)
         .collect();
-    TESTS
-        .iter()
-        .map(|program| job(program, arguments.clone()))
-        .collect()
+    let mut work = with_tools()?;
+    for program in TESTS {
+        let Program { package, name, .. } = program;
+        let test = Executable {
+            name: format!("{package}-test-{name}"),
+            path: artifacts::build(program)?,
+        };
+        work.jobs.push(Job::of(&test, &arguments));
+        work.executables.push(test);
+    }
+    Ok(work)
 }
 
 /// All tests, then the demonstration.
 ///
 /// # Errors
 /// Something does not build.
-pub(crate) fn everything() -> Result<Vec<Job>> {
-    let mut jobs = tests(None, &[])?;
-    jobs.push(demo()?);
-    Ok(jobs)
+pub(crate) fn everything() -> Result<Work> {
+    let mut work = tests(None, &[])?;
+    show(&mut work);
+    Ok(work)
 }
 
 /// An executable that somebody else built.
-pub(crate) fn other(executable: &Path, arguments: &[String]) -> Job {
-    Job {
+///
+/// # Errors
+/// A tool does not build.
+pub(crate) fn other(executable: &Path, arguments: &[String]) -> Result<Work> {
+    let mut work = with_tools()?;
+    let program = Executable {
         name: "program".to_owned(),
-        executable: executable.to_owned(),
-        arguments: arguments.iter().cloned().map(Argument::Text).collect(),
-    }
+        path: executable.to_owned(),
+    };
+    work.jobs.push(Job::of(&program, arguments));
+    work.executables.push(program);
+    Ok(work)
 }
 
-fn job(program: &Program, arguments: Vec<Argument>) -> Result<Job> {
+fn show(work: &mut Work) {
+    work.jobs.extend(DEMO.iter().map(|&(name, line)| Job {
+        name: format!("demo-{name}"),
+        line: line.to_owned(),
+    }));
+}
+
+/// Nothing to do yet, with the tools built.
+fn with_tools() -> Result<Work> {
     host::need(&[host::BUILD])?;
-    let kind = match program.kind {
-        Kind::Test => "test",
-        Kind::Example => "example",
+    let executable = |program: &Program| {
+        Ok(Executable {
+            name: program.name.to_owned(),
+            path: artifacts::build(program)?,
+        })
     };
-    Ok(Job {
-        name: format!("{}-{kind}-{}", program.package, program.name),
-        executable: artifacts::build(program)?,
-        arguments,
+    Ok(Work {
+        executables: TOOLS
+            .iter()
+            .map(|tool| executable(&tool.program))
+            .collect::<Result<_>>()?,
+        jobs: Vec::new(),
     })
 }
 
