@@ -6,6 +6,7 @@
 //! under that uid ([`Reaper`]).
 
 mod identity;
+pub mod landlock;
 mod mechanism;
 mod reap;
 mod sender;
