@@ -5,6 +5,7 @@
 //! So far: whose uid it runs under ([`Identity`]), and an end of all that runs
 //! under that uid ([`Reaper`]).
 
+pub mod cgroup;
 mod identity;
 pub mod landlock;
 mod mechanism;

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The control group that is ours to use: one that systemd delegated, or, where no
+//! systemd manages them, one beneath the root.
+
+use std::{
+    fs, io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{absent, dir::Dir, failed, own::Own};
+use crate::confine::mechanism::MechanismError;
+
+/// Where the supervisors of a delegated group are: a group with groups in it may have no
+/// process of its own.
+const SUPERVISOR: &str = "supervisor";
+/// Where the leaves are, beneath the root.
+const FOLDER: &str = "dm-restrict";
+const CONTROLLERS: [&str; 2] = ["pids", "memory"];
+/// How long another launcher may take to leave the group.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
+const DELEGATE: &str = "start it in a unit of its own with `Delegate=yes`, as `systemd-run -p Delegate=yes dm-restrict ...` does";
+
+/// A control group in which leaves can be made. Nothing was changed to find it.
+#[derive(Debug)]
+pub struct Parent {
+    dir: Dir,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Marked as delegated: all in it is ours.
+    Delegated,
+    /// The root of all, which may have processes.
+    Root,
+}
+
+/// Finds the control group that is this process's to use.
+///
+/// It is the process's own one if systemd delegated it (attribute `trusted.delegate` or
+/// `user.delegate`, which other managers may set too), or the one above if it is in the
+/// group `supervisor` of that one; or, on a machine without systemd, the root.
+///
+/// # Errors
+/// There is none, it is not writable, or has not the controllers pids and memory: why,
+/// and what to do.
+pub fn probe() -> Result<Parent, MechanismError> {
+    let own = Own::find()?;
+    let group = &own.group;
+    let folders = own.folders()?;
+    let dir = folders
+        .iter()
+        .find_map(|path| Dir::open(path).ok())
+        .ok_or_else(|| {
+            absent(
+                format!("this process's control group, {group:?}, is mounted nowhere"),
+                "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+            )
+        })?;
+    let parent = parent_of(dir, &own)?;
+    parent.has_controllers(&own)?;
+    parent.is_writable()?;
+    Ok(parent)
+}
+
+fn parent_of(dir: Dir, own: &Own) -> Result<Parent, MechanismError> {
+    if is_delegated(&dir) {
+        return Ok(Parent {
+            dir,
+            kind: Kind::Delegated,
+        });
+    }
+    if is_root(&dir, own) {
+        return match Path::new("/run/systemd/system").is_dir() {
+            true => Err(absent(
+                "the control groups are systemd's, and this is its root",
+                DELEGATE,
+            )),
+            false => Ok(Parent {
+                dir,
+                kind: Kind::Root,
+            }),
+        };
+    }
+    let above = dir
+        .path()
+        .parent()
+        .filter(|_| own.group.ends_with(SUPERVISOR));
+    let above = above.and_then(|path| Dir::open(path).ok());
+    if let Some(dir) = above.filter(is_delegated) {
+        return Ok(Parent {
+            dir,
+            kind: Kind::Delegated,
+        });
+    }
+    Err(absent(
+        format!("the control group {dir} is not delegated"),
+        format!(
+            "{DELEGATE}; where another program manages it, have that set the attribute user.delegate to 1"
+        ),
+    ))
+}
+
+fn is_delegated(dir: &Dir) -> bool {
+    dir.is_marked(c"trusted.delegate") || dir.is_marked(c"user.delegate")
+}
+
+/// The root of a namespace looks like it, but has the files of any other group.
+fn is_root(dir: &Dir, own: &Own) -> bool {
+    own.group == Path::new("/") && !dir.has("cgroup.events")
+}
+
+impl Parent {
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn has_controllers(&self, own: &Own) -> Result<(), MechanismError> {
+        let dir = &self.dir;
+        let offered = dir.read("cgroup.controllers");
+        let offered = offered.map_err(|e| failed(format!("read {dir}/cgroup.controllers"), &e))?;
+        let missing = missing(&offered);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names = missing.join(" and ");
+        let in_version_1 = missing
+            .iter()
+            .any(|name| own.in_version_1.iter().any(|v1| v1 == name));
+        let remedy = match self.kind {
+            _ if in_version_1 => {
+                "boot with cgroup_no_v1=all, or with systemd, systemd.unified_cgroup_hierarchy=1: \
+                 version 1 has them"
+            }
+            Kind::Delegated => "use `Delegate=yes` instead of a list of controllers",
+            Kind::Root => "use a kernel that has them, and boot without cgroup_disable=",
+        };
+        Err(absent(format!("version 2 lacks {names} in {dir}"), remedy))
+    }
+
+    fn is_writable(&self) -> Result<(), MechanismError> {
+        for name in [".", "cgroup.procs", "cgroup.subtree_control"] {
+            let may = self.dir.writable(name);
+            may.map_err(|error| failed(format!("write {}/{name}", self.dir), &error))?;
+        }
+        Ok(())
+    }
+
+    /// The folder of the leaves, made ready: this process out of the way, the
+    /// controllers on.
+    pub(super) fn ready(&self) -> Result<Dir, MechanismError> {
+        match self.kind {
+            Kind::Delegated => {
+                let supervisor = made(&self.dir, SUPERVISOR)?;
+                let moved = supervisor.write("cgroup.procs", "0");
+                moved.map_err(|e| failed(format!("move the supervisor into {supervisor}"), &e))?;
+                enable(&self.dir)?;
+                self.dir
+                    .again()
+                    .map_err(|error| failed("duplicate a descriptor", &error))
+            }
+            Kind::Root => {
+                enable(&self.dir)?;
+                let folder = made(&self.dir, FOLDER)?;
+                enable(&folder)?;
+                Ok(folder)
+            }
+        }
+    }
+
+    /// The folder of the leaves, if there is one.
+    pub(super) fn leaves(&self) -> io::Result<Option<Dir>> {
+        match self.kind {
+            Kind::Delegated => self.dir.again().map(Some),
+            Kind::Root => match self.dir.child(FOLDER) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                other => other.map(Some),
+            },
+        }
+    }
+}
+
+fn missing(list: &str) -> Vec<&'static str> {
+    let has = |name: &&str| list.split_ascii_whitespace().any(|other| other == *name);
+    CONTROLLERS.into_iter().filter(|name| !has(name)).collect()
+}
+
+/// It may be there already, or another launcher make it at the same time.
+fn made(dir: &Dir, name: &str) -> Result<Dir, MechanismError> {
+    match dir.make(name) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(failed(format!("make {dir}/{name}"), &error))
+        }
+        _ => dir
+            .child(name)
+            .map_err(|error| failed(format!("open {dir}/{name}"), &error)),
+    }
+}
+
+/// Has the groups in it have the controllers. Two launchers may do so at a time, and the
+/// kernel refuses while one of them is still in the group itself.
+fn enable(dir: &Dir) -> Result<(), MechanismError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let on = dir.read("cgroup.subtree_control");
+        let on =
+            on.map_err(|error| failed(format!("read {dir}/cgroup.subtree_control"), &error))?;
+        if missing(&on).is_empty() {
+            return Ok(());
+        }
+        let request = CONTROLLERS.map(|name| format!("+{name}")).join(" ");
+        match dir.write("cgroup.subtree_control", &request) {
+            Ok(()) => return Ok(()),
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
+            {
+                thread::sleep(PAUSE);
+            }
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(busy(dir)),
+            Err(error) => {
+                let what = format!("write {request:?} to {dir}/cgroup.subtree_control");
+                return Err(failed(what, &error));
+            }
+        }
+    }
+}
+
+fn busy(dir: &Dir) -> MechanismError {
+    let pids = dir.read("cgroup.procs").unwrap_or_default();
+    let name = |pid: &str| fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let shown = |pid: &str| format!("{pid} ({})", name(pid).trim_ascii_end().escape_ascii());
+    let shown: Vec<_> = pids.lines().take(4).map(shown).collect();
+    absent(
+        format!(
+            "the control group {dir} has processes besides this one: {}",
+            shown.join(", ")
+        ),
+        format!("{DELEGATE}, or start those with `DelegateSubgroup={SUPERVISOR}`"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_are_whole_words() {
+        assert!(missing("cpuset cpu io memory hugetlb pids rdma\n").is_empty());
+        assert_eq!(missing("mypids pids2 memory"), ["pids"]);
+        assert_eq!(missing(""), CONTROLLERS);
+    }
+}
