@@ -5,12 +5,19 @@
 //! So far: whose uid it runs under ([`Identity`]), and an end of all that runs
 //! under that uid ([`Reaper`]).
 
+mod arguments;
+mod bpf;
 pub mod cgroup;
+mod filters;
 mod identity;
 pub mod landlock;
+mod load;
 mod mechanism;
+mod notify;
 mod reap;
+pub mod seccomp;
 mod sender;
+mod syscalls;
 mod userdb;
 pub mod xen_requests;
 

@@ -9,13 +9,16 @@
 //!
 //! [`KernelHole`]: crate::KernelHole
 
-use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads, sock_filter,
-};
+use seccompiler::{BackendError, BpfProgram, SeccompCmpOp, SeccompRule};
 use xen_sys::{evtchn, gntalloc, gntdev, privcmd};
+
+pub use super::bpf::FilterError;
+use super::{
+    bpf::{Answer, Arch, Rules, compile, low_half},
+    load::load_with_no_new_privs,
+};
 
 /// How far a process is: what it may issue shrinks once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,142 +278,116 @@ pub const POLICY: &[Row] = &[
 /// # Errors
 /// [`FilterError`]; then no thread has the filter.
 pub fn enforce(phase: Phase) -> Result<(), FilterError> {
-    apply_filter_all_threads(&program(phase)?).map_err(|error| match error {
-        seccompiler::Error::ThreadSync(thread) => FilterError::Thread { thread },
-        other => FilterError::Refused(other),
+    load_with_no_new_privs(&refusing(Arch::native()?, phase)?)
+}
+
+/// What a launcher loads for a program that its supervisor seals later.
+pub(crate) struct Supervised {
+    /// First: refuses what is never allowed.
+    pub(crate) never: BpfProgram,
+    /// Then, with a listener: asks about what is allowed until the program is sealed.
+    pub(crate) until_sealed: BpfProgram,
+}
+
+/// For a program in set-up.
+pub(crate) fn supervised() -> Result<Supervised, FilterError> {
+    let arch = Arch::native()?;
+    let until_sealed = ioctl(arch, one_by_one(|allowed| allowed == Allowed::UntilSealed)?);
+    Ok(Supervised {
+        never: refusing(arch, Phase::SetUp)?,
+        until_sealed: compile(arch, until_sealed, Answer::Notify, Answer::Allow)?,
     })
 }
 
-/// The filter as the kernel takes it.
-fn program(phase: Phase) -> Result<BpfProgram, FilterError> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(FilterError::Compile)?;
-    let rules = TYPES.map(|group| refuse_all_but(group, phase));
-    let rules = rules.into_iter().collect::<Result<Vec<_>, _>>();
-    let filter = SeccompFilter::new(
-        BTreeMap::from([(libc::SYS_ioctl, rules.map_err(FilterError::Compile)?)]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(libc::EPERM.cast_unsigned()),
-        arch,
-    );
-    let filter: BpfProgram = filter
-        .and_then(TryInto::try_into)
-        .map_err(FilterError::Compile)?;
-    Ok(kill_x32(arch).into_iter().chain(filter).collect())
+/// For a program that is sealed from its start on.
+pub(crate) fn sealed() -> Result<BpfProgram, FilterError> {
+    refusing(Arch::native()?, Phase::Sealed)
 }
 
-/// Matches the requests of one type that are not allowed.
-fn refuse_all_but(group: u8, phase: Phase) -> Result<SeccompRule, BackendError> {
-    // The kernel's request is an `unsigned int`: the high half is ignored.
-    let number =
-        |op, value: u32| SeccompCondition::new(1, SeccompCmpArgLen::Dword, op, u64::from(value));
-    let group = u32::from(group) << 8;
-    let mut conditions = vec![number(SeccompCmpOp::MaskedEq(0xff00), group)?];
-    let allowed = POLICY.iter().filter(|row| row.allowed.during(phase));
-    for row in allowed.filter(|row| row.number & 0xff00 == group) {
-        conditions.push(number(SeccompCmpOp::Ne, row.number)?);
-    }
-    SeccompRule::new(conditions)
+/// Instead of any of these, with a listener: asks about all but what is always
+/// allowed, so that the supervisor hears of it.
+pub(crate) fn notifying() -> Result<BpfProgram, FilterError> {
+    let arch = Arch::native()?;
+    let rules = ioctl(arch, all_but(Phase::Sealed)?);
+    compile(arch, rules, Answer::Notify, Answer::Allow)
 }
 
-/// x32's system calls have numbers of their own and the same architecture, so
-/// the filter behind would not know them.
-fn kill_x32(arch: TargetArch) -> Vec<sock_filter> {
-    const X32: u32 = 0x4000_0000;
-    let statement = |code: u32, jt, jf, k| sock_filter {
-        code: u16::try_from(code).unwrap_or_default(),
-        jt,
-        jf,
-        k,
+fn refusing(arch: Arch, phase: Phase) -> Result<BpfProgram, FilterError> {
+    let rules = ioctl(arch, all_but(phase)?);
+    compile(arch, rules, Answer::Errno(libc::EPERM), Answer::Allow)
+}
+
+fn ioctl(arch: Arch, rules: Vec<SeccompRule>) -> Rules {
+    let number = match arch {
+        Arch::X86_64 => 16,
+        Arch::Aarch64 => 29,
     };
-    if arch != TargetArch::x86_64 {
-        return Vec::new();
-    }
-    vec![
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32),
-        statement(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_KILL_PROCESS,
-        ),
-    ]
+    Rules::from([(number, rules)])
 }
 
-/// Why there is no filter.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FilterError {
-    /// The policy could not be compiled for this architecture.
-    #[error("the filter of Xen requests cannot be built: only x86_64 and aarch64 are known")]
-    Compile(#[source] BackendError),
-    /// A thread has filters that the others have not.
-    #[error(
-        "thread {thread} has a seccomp filter of its own, so all cannot get the same: load it \
-         before threads are started"
-    )]
-    Thread {
-        /// Its number.
-        thread: i64,
-    },
-    /// The kernel refused.
-    #[error(
-        "the kernel refused the filter of Xen requests: it needs CONFIG_SECCOMP_FILTER, and a \
-         sandbox around this process may forbid it"
-    )]
-    Refused(#[source] seccompiler::Error),
+/// Matches the requests of all types that are not allowed in `phase`.
+fn all_but(phase: Phase) -> Result<Vec<SeccompRule>, BackendError> {
+    let of_type = |group: u8| {
+        let group = u32::from(group) << 8;
+        let mut conditions = vec![low_half(1, SeccompCmpOp::MaskedEq(0xff00), group)?];
+        let allowed = POLICY.iter().filter(|row| row.allowed.during(phase));
+        for row in allowed.filter(|row| row.number & 0xff00 == group) {
+            conditions.push(low_half(1, SeccompCmpOp::Ne, row.number)?);
+        }
+        SeccompRule::new(conditions)
+    };
+    TYPES.into_iter().map(of_type).collect()
+}
+
+/// Matches the requests of these rows.
+pub(super) fn one_by_one(rows: impl Fn(Allowed) -> bool) -> Result<Vec<SeccompRule>, BackendError> {
+    let rows = POLICY.iter().filter(|row| rows(row.allowed));
+    rows.map(|row| SeccompRule::new(vec![low_half(1, SeccompCmpOp::Eq, row.number)?]))
+        .collect()
+}
+
+/// The row of an ioctl's number.
+pub(super) fn by_number(number: u32) -> Option<&'static Row> {
+    POLICY.iter().find(|row| row.number == number)
+}
+
+/// Writes the policy for a person to read.
+///
+/// # Errors
+/// That of `to`.
+pub fn describe(to: &mut impl Write) -> fmt::Result {
+    for (allowed, title) in [
+        (Always, "always"),
+        (UntilSealed, "until the program is sealed"),
+        (
+            Never,
+            "never, as every other number of these devices' types",
+        ),
+    ] {
+        writeln!(to, "{title}")?;
+        for row in POLICY.iter().filter(|row| row.allowed == allowed) {
+            writeln!(to, "  {}: {}", row.request, row.reason)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::bpf::interpreter::{ALLOW, ARM, EPERM, I386, KILL, NOTIFY, audit, run},
+        *,
+    };
 
-    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-    const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
-    const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
-    const X86_64: u32 = 0xc000_003e;
-    const AARCH64: u32 = 0xc000_00b7;
-    const I386: u32 = 0x4000_0003;
+    const NATIVE: Arch = Arch::NATIVE.unwrap();
 
-    fn native() -> u32 {
-        if cfg!(target_arch = "x86_64") {
-            X86_64
-        } else {
-            AARCH64
-        }
+    fn program(phase: Phase) -> BpfProgram {
+        refusing(NATIVE, phase).unwrap()
     }
 
-    /// Runs a program as the kernel would, on one system call.
-    fn run(program: &[sock_filter], call: u32, arch: u32, request: u64) -> u32 {
-        let mut data = [0; 64];
-        data[..4].copy_from_slice(&call.to_ne_bytes());
-        data[4..8].copy_from_slice(&arch.to_ne_bytes());
-        data[16..24].copy_from_slice(&3_u64.to_ne_bytes());
-        data[24..32].copy_from_slice(&request.to_ne_bytes());
-        let (mut at, mut register) = (0, 0_u32);
-        loop {
-            let i = &program[at];
-            at += 1;
-            let jump = |taken: bool| usize::from(if taken { i.jt } else { i.jf });
-            match u32::from(i.code) {
-                0x20 => {
-                    let k = i.k as usize;
-                    register = u32::from_ne_bytes(data[k..k + 4].try_into().unwrap());
-                }
-                0x54 => register &= i.k,
-                0x05 => at += i.k as usize,
-                0x15 => at += jump(register == i.k),
-                0x25 => at += jump(register > i.k),
-                0x35 => at += jump(register >= i.k),
-                0x06 => return i.k,
-                other => panic!("instruction {other:#x}"),
-            }
-        }
-    }
-
-    fn ioctl(program: &[sock_filter], request: u64) -> u32 {
+    fn ioctl(program: &BpfProgram, request: u64) -> u32 {
         let call = u32::try_from(libc::SYS_ioctl).unwrap();
-        run(program, call, native(), request)
+        run(program, audit(NATIVE), call, [3, request, 0, 0, 0, 0])
     }
 
     #[test]
@@ -420,7 +397,7 @@ mod tests {
         sizes.sort_unstable();
         sizes.dedup();
         for phase in [Phase::SetUp, Phase::Sealed] {
-            let program = program(phase).unwrap();
+            let program = program(phase);
             let mut allowed = 0;
             for (group, nr) in TYPES
                 .iter()
@@ -452,28 +429,90 @@ mod tests {
 
     #[test]
     fn other_types_and_calls_are_left_alone() {
-        let program = program(Phase::Sealed).unwrap();
+        let program = program(Phase::Sealed);
         for group in (0..=255_u64).filter(|g| !TYPES.iter().any(|t| u64::from(*t) == *g)) {
             assert_eq!(ioctl(&program, group << 8 | 1), ALLOW, "{group:#x}");
         }
-        assert_eq!(
-            run(&program, 0, native(), privcmd::HYPERCALL.number().into()),
-            ALLOW
+        let read = run(
+            &program,
+            audit(NATIVE),
+            0,
+            [3, privcmd::HYPERCALL.number().into(), 0, 0, 0, 0],
         );
+        assert_eq!(read, ALLOW);
     }
 
     #[test]
     fn other_architectures_are_killed() {
-        let program = program(Phase::SetUp).unwrap();
-        let foreign = if native() == X86_64 { AARCH64 } else { X86_64 };
-        for arch in [I386, foreign] {
-            assert_eq!(run(&program, 54, arch, 0), KILL);
-        }
-        if native() == X86_64 {
-            for call in [0x4000_0000, 0x4000_0202, u32::MAX] {
-                assert_eq!(run(&program, call, X86_64, 0), KILL, "{call:#x}");
+        for (arch, foreign) in [(Arch::X86_64, Arch::Aarch64), (Arch::Aarch64, Arch::X86_64)] {
+            let program = refusing(arch, Phase::SetUp).unwrap();
+            for other in [I386, ARM, audit(foreign)] {
+                assert_eq!(run(&program, other, 54, [0; 6]), KILL);
             }
         }
+        let program = refusing(Arch::X86_64, Phase::SetUp).unwrap();
+        for call in [0x4000_0000, 0x4000_0202, u32::MAX] {
+            assert_eq!(
+                run(&program, audit(Arch::X86_64), call, [0; 6]),
+                KILL,
+                "{call:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_number_of_ioctl_is_the_kernels() {
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            let (_, call) = super::super::syscalls::all()
+                .find(|(_, c)| c.name == "ioctl")
+                .unwrap();
+            assert!(
+                super::ioctl(arch, Vec::new()).contains_key(&call.number(arch).unwrap().into())
+            );
+        }
+    }
+
+    #[test]
+    fn the_supervisor_is_asked_about_what_its_row_says_and_nothing_else() {
+        let Supervised {
+            never,
+            until_sealed,
+        } = supervised().unwrap();
+        let (sealed, notifying) = (sealed().unwrap(), notifying().unwrap());
+        for row in POLICY {
+            for high in [0, u64::MAX << 32] {
+                let number = high | u64::from(row.number);
+                let answers =
+                    [&never, &until_sealed, &sealed, &notifying].map(|p| ioctl(p, number));
+                let expected = match row.allowed {
+                    Always => [ALLOW; 4],
+                    UntilSealed => [ALLOW, NOTIFY, EPERM, NOTIFY],
+                    Never => [EPERM, ALLOW, EPERM, NOTIFY],
+                };
+                assert_eq!(answers, expected, "{}", row.request);
+            }
+        }
+        // FIONREAD, and a number of the devices' types that nobody has yet.
+        assert_eq!(
+            [&never, &until_sealed, &sealed, &notifying].map(|p| ioctl(p, 0x541b)),
+            [ALLOW; 4]
+        );
+        assert_eq!(
+            [&never, &until_sealed, &notifying].map(|p| ioctl(p, 0x50ff)),
+            [EPERM, ALLOW, NOTIFY]
+        );
+    }
+
+    #[test]
+    fn a_person_reads_every_row() {
+        let mut text = String::new();
+        describe(&mut text).unwrap();
+        assert!(
+            POLICY
+                .iter()
+                .all(|row| text.contains(row.request) && text.contains(row.reason)),
+            "{text}"
+        );
     }
 
     #[test]

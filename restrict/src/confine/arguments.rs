@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Allowed calls that are more than one thing, and which of these are allowed.
+
+use seccompiler::{BackendError, SeccompCmpOp, SeccompRule};
+
+use super::bpf::low_half;
+
+/// What is asked of one argument, counted from 0. Always of its low 32 bits: all
+/// of these are `int` to the kernel, or it ignores the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Test {
+    Is(u8, u32),
+    IsNot(u8, u32),
+    /// No bit of the mask.
+    HasNone(u8, u32),
+}
+
+use Test::{HasNone, Is, IsNot};
+
+/// A use of a call that is allowed: all tests hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) what: &'static str,
+    pub(super) why: &'static str,
+    pub(super) tests: &'static [Test],
+}
+
+const fn case(what: &'static str, tests: &'static [Test], why: &'static str) -> Case {
+    Case { what, why, tests }
+}
+
+/// A call, and its uses that are allowed.
+pub(super) struct Checked {
+    pub(super) call: &'static str,
+    pub(super) cases: &'static [Case],
+}
+
+const fn checked(call: &'static str, cases: &'static [Case]) -> Checked {
+    Checked { call, cases }
+}
+
+const fn bits(value: libc::c_int) -> u32 {
+    value.cast_unsigned()
+}
+
+/// Of each namespace that clone knows. (Its eighth, of time, is clone3's.)
+const NEW_NAMESPACES: u32 = bits(
+    libc::CLONE_NEWNS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET,
+);
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+const NEW_LISTENER: u32 = 1 << 3;
+const URGENT: &str = "kernels had a hole there, and nobody uses it on local sockets";
+const NO_URGENT: &str = "no urgent data (MSG_OOB)";
+const OOB: u32 = bits(libc::MSG_OOB);
+const LOCAL: &[Case] = &[case(
+    "AF_UNIX",
+    &[Is(0, bits(libc::AF_UNIX))],
+    "no other protocol of the kernel is within reach",
+)];
+
+/// The calls of which the arguments matter, but for ioctl on Xen's devices: those
+/// are in [`POLICY`](super::xen_requests::POLICY).
+pub(super) const CHECKED: &[Checked] = &[
+    checked(
+        "clone",
+        &[case(
+            "no new namespace",
+            &[HasNone(0, NEW_NAMESPACES)],
+            "threads and processes",
+        )],
+    ),
+    checked("ioctl", IOCTLS),
+    checked("socket", LOCAL),
+    checked("socketpair", LOCAL),
+    checked("sendto", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),
+    checked("sendmsg", &[case(NO_URGENT, &[HasNone(2, OOB)], URGENT)]),
+    checked("sendmmsg", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),
+    checked("recvfrom", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),
+    checked("recvmsg", &[case(NO_URGENT, &[HasNone(2, OOB)], URGENT)]),
+    checked("recvmmsg", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),
+    checked("setsockopt", SOCKET_OPTIONS),
+    checked("prctl", PRCTLS),
+    checked(
+        "seccomp",
+        &[
+            case(
+                "SET_MODE_FILTER without a listener",
+                &[
+                    Is(0, libc::SECCOMP_SET_MODE_FILTER),
+                    HasNone(1, NEW_LISTENER),
+                ],
+                "a program seals itself",
+            ),
+            case(
+                "GET_ACTION_AVAIL",
+                &[Is(0, libc::SECCOMP_GET_ACTION_AVAIL)],
+                "what the kernel knows",
+            ),
+        ],
+    ),
+];
+
+const SOL_SOCKET: u32 = bits(libc::SOL_SOCKET);
+const SOCKET_OPTIONS: &[Case] = &[
+    case(
+        "of a protocol",
+        &[IsNot(1, SOL_SOCKET)],
+        "of sockets that it was given",
+    ),
+    case(
+        "of sockets, but no filter program",
+        &[
+            IsNot(2, bits(libc::SO_ATTACH_FILTER)),
+            IsNot(2, bits(libc::SO_ATTACH_BPF)),
+            IsNot(2, bits(libc::SO_ATTACH_REUSEPORT_CBPF)),
+            IsNot(2, bits(libc::SO_ATTACH_REUSEPORT_EBPF)),
+        ],
+        "buffers, credentials, timeouts",
+    ),
+];
+
+macro_rules! prctls {
+    ($($option:ident $why:literal),+ $(,)?) => {
+        &[
+            case(
+                "PR_SET_DUMPABLE, 0",
+                &[Is(0, bits(libc::PR_SET_DUMPABLE)), Is(1, 0)],
+                "other processes keep off; not back",
+            ),
+            $(case(stringify!($option), &[Is(0, bits(libc::$option))], $why)),+
+        ]
+    };
+}
+
+const PRCTLS: &[Case] = prctls![
+    PR_GET_DUMPABLE "reading",
+    PR_SET_NAME "a thread's name",
+    PR_GET_NAME "reading",
+    PR_SET_NO_NEW_PRIVS "only takes away",
+    PR_GET_NO_NEW_PRIVS "reading",
+    PR_GET_SECCOMP "reading",
+    PR_CAPBSET_READ "reading",
+    PR_CAPBSET_DROP "only takes away; without privilege not even that",
+    PR_CAP_AMBIENT "without capabilities it only takes away",
+    PR_GET_KEEPCAPS "reading",
+    PR_GET_SECUREBITS "reading",
+    PR_SET_PDEATHSIG "its own children; our init has one that it cannot reach",
+    PR_GET_PDEATHSIG "reading",
+    PR_SET_TIMERSLACK "precision of its own timers",
+    PR_GET_TIMERSLACK "reading",
+    PR_SET_VMA "names of memory; allocators do",
+    PR_SET_THP_DISABLE "large pages of its own",
+    PR_GET_THP_DISABLE "reading",
+    PR_SET_MDWE "only takes away",
+    PR_GET_MDWE "reading",
+];
+
+macro_rules! ioctls {
+    ($($name:ident $number:literal $why:literal),+ $(,)?) => {
+        &[$(case(stringify!($name), &[Is(1, $number)], $why)),+]
+    };
+}
+
+/// On any descriptor. The C library has not all of these numbers.
+const IOCTLS: &[Case] = ioctls![
+    FIONREAD 0x541b "how much there is to read",
+    FIONBIO 0x5421 "as fcntl does",
+    FIONCLEX 0x5450 "as fcntl does",
+    FIOCLEX 0x5451 "as fcntl does",
+    TCGETS 0x5401 "whether it is a terminal",
+    TCGETS2 0x802c_542a "whether it is a terminal",
+    TIOCGWINSZ 0x5413 "a terminal's size",
+    TIOCGPGRP 0x540f "reading; a shell asks",
+    BLKROGET 0x125e "a disk's properties",
+    BLKGETSIZE 0x1260 "a disk's properties",
+    BLKGETSIZE64 0x8008_1272 "a disk's properties",
+    BLKSSZGET 0x1268 "a disk's properties",
+    BLKBSZGET 0x8008_1270 "a disk's properties",
+    BLKIOMIN 0x1278 "a disk's properties",
+    BLKIOOPT 0x1279 "a disk's properties",
+    BLKALIGNOFF 0x127a "a disk's properties",
+    BLKPBSZGET 0x127b "a disk's properties",
+    BLKDISCARDZEROES 0x127c "a disk's properties",
+    BLKROTATIONAL 0x127e "a disk's properties",
+    BLKDISCARD 0x1277 "on a disk that it may write, as fallocate does",
+    BLKZEROOUT 0x127f "on a disk that it may write, as fallocate does",
+    TUNGETFEATURES 0x8004_54cf "of a network tap that it was given",
+    TUNGETIFF 0x8004_54d2 "of a network tap that it was given",
+    TUNGETVNETHDRSZ 0x8004_54d7 "of a network tap that it was given",
+    TUNSETVNETHDRSZ 0x4004_54d8 "of a network tap that it was given",
+    TUNSETOFFLOAD 0x4004_54d0 "of a network tap that it was given",
+    TUNSETSNDBUF 0x4004_54d4 "of a network tap that it was given",
+];
+
+/// The uses of a call that are allowed; `None`: all.
+pub(super) fn cases(call: &str) -> Option<&'static [Case]> {
+    CHECKED
+        .iter()
+        .find(|checked| checked.call == call)
+        .map(|checked| checked.cases)
+}
+
+impl Case {
+    /// For the filter.
+    pub(super) fn rule(&self) -> Result<SeccompRule, BackendError> {
+        let conditions = self.tests.iter().map(|test| match *test {
+            Is(argument, value) => low_half(argument, SeccompCmpOp::Eq, value),
+            IsNot(argument, value) => low_half(argument, SeccompCmpOp::Ne, value),
+            HasNone(argument, mask) => low_half(argument, SeccompCmpOp::MaskedEq(mask.into()), 0),
+        });
+        SeccompRule::new(conditions.collect::<Result<_, _>>()?)
+    }
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The supervisor's side of a seccomp listener: it answers the calls that a filter
+//! hands to it, by their numbers alone.
+//!
+//! What a call's arguments point to can change after a look at it, so nothing is
+//! looked at. A call that was let through may sleep in the kernel for as long as the
+//! program likes, before the kernel has read these arguments: sealing is done when
+//! [`Notifier::in_flight`] is empty.
+
+use std::{
+    fmt, fs, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
+use super::{
+    arguments,
+    syscalls::{self, Verdict},
+    xen_requests::{self, Allowed},
+};
+
+/// So many threads may be inside of requests of the set-up phase at a time; more are
+/// refused.
+const MOST_IN_FLIGHT: usize = 64;
+
+/// Answers for one listener: of [`Filters`](super::filters::Filters).
+pub(crate) struct Notifier {
+    listener: OwnedFd,
+    /// As large as the running kernel's `struct seccomp_notif`.
+    request: Vec<u64>,
+    /// As large as its `struct seccomp_notif_resp`.
+    response: Vec<u64>,
+    /// Ioctls that are let through until sealed.
+    until_sealed: fn(u32) -> bool,
+    sealed: bool,
+    /// Threads (in this process's pid namespace) that were let through.
+    let_through: Vec<u32>,
+}
+
+impl Notifier {
+    /// # Errors
+    /// The kernel has no listeners: before Linux 5.0.
+    pub(crate) fn new(listener: OwnedFd) -> io::Result<Self> {
+        let mut sizes = libc::seccomp_notif_sizes {
+            seccomp_notif: 0,
+            seccomp_notif_resp: 0,
+            seccomp_data: 0,
+        };
+        let operation = libc::SECCOMP_GET_NOTIF_SIZES;
+        // SAFETY: the kernel writes the struct, which lives.
+        let result =
+            unsafe { libc::syscall(libc::SYS_seccomp, operation, 0_usize, &raw mut sizes) };
+        Errno::result(result)?;
+        let buffer = |kernels: u16, ours: usize| vec![0; ours.max(kernels.into()).div_ceil(8)];
+        Ok(Self {
+            listener,
+            request: buffer(sizes.seccomp_notif, size_of::<libc::seccomp_notif>()),
+            response: buffer(
+                sizes.seccomp_notif_resp,
+                size_of::<libc::seccomp_notif_resp>(),
+            ),
+            until_sealed: |request| {
+                xen_requests::by_number(request)
+                    .is_some_and(|row| row.allowed == Allowed::UntilSealed)
+            },
+            sealed: false,
+            let_through: Vec::new(),
+        })
+    }
+
+    /// Answers one call, if one waits. Gives what was refused: the program can
+    /// make any number of these.
+    ///
+    /// # Errors
+    /// The listener's: it is of no use any more, and the calls fail with ENOSYS when it
+    /// is dropped.
+    pub(crate) fn serve(&mut self) -> io::Result<Option<Denial>> {
+        let Some(call) = self.receive()? else {
+            return Ok(None);
+        };
+        if self.is_let_through(&call.data) && self.remember(call.pid) {
+            return self.answer(call.id, Answer::LetThrough).map(|()| None);
+        }
+        let (verdict, name) = syscalls::by_number(call.data.nr);
+        let errno = match verdict {
+            Verdict::Missing => Errno::ENOSYS,
+            Verdict::Allowed | Verdict::Refused => Errno::EPERM,
+        };
+        self.answer(call.id, Answer::Fails(errno))?;
+        Ok(Some(Denial {
+            number: call.data.nr,
+            name,
+            arguments: call.data.args,
+            thread: call.pid,
+            errno,
+        }))
+    }
+
+    /// From here on no request of the set-up phase is let through.
+    pub(crate) fn seal(&mut self) {
+        self.sealed = true;
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// The threads that were let through and may still be inside. Asked again, it
+    /// may know better: a thread that runs is inside for all that is known.
+    ///
+    /// It takes CAP_SYS_PTRACE, unless the threads are this process's user's. A
+    /// thread that may not be looked at is inside.
+    pub(crate) fn in_flight(&mut self) -> Vec<u32> {
+        let until_sealed = self.until_sealed;
+        self.let_through
+            .retain(|thread| is_inside(*thread, until_sealed));
+        self.let_through.clone()
+    }
+
+    fn is_let_through(&self, call: &libc::seccomp_data) -> bool {
+        !self.sealed
+            && i64::from(call.nr) == libc::SYS_ioctl
+            && (self.until_sealed)(low_half(call.args[1]))
+    }
+
+    /// Whether the thread can be followed.
+    fn remember(&mut self, thread: u32) -> bool {
+        if self.let_through.contains(&thread) {
+            return true;
+        }
+        if self.let_through.len() >= MOST_IN_FLIGHT {
+            self.in_flight();
+        }
+        // 0 is one that this process's pid namespace does not have.
+        let can = thread != 0 && self.let_through.len() < MOST_IN_FLIGHT;
+        if can {
+            self.let_through.push(thread);
+        }
+        can
+    }
+
+    fn receive(&mut self) -> io::Result<Option<libc::seccomp_notif>> {
+        // Without one waiting, the request below would wait.
+        let mut waiting = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waiting, PollTimeout::ZERO)?;
+        if !waiting[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLIN))
+        {
+            return Ok(None);
+        }
+        self.request.fill(0);
+        let into = self.request.as_mut_ptr();
+        // SAFETY: the kernel writes one struct of its size, and the buffer has that.
+        let result = unsafe {
+            libc::ioctl(
+                self.listener.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_RECV,
+                into,
+            )
+        };
+        match Errno::result(result) {
+            // SAFETY: the buffer is as large as the struct at least, aligned to 8, and
+            // initialised; any bytes are a value of it.
+            Ok(_) => Ok(Some(unsafe { into.cast::<libc::seccomp_notif>().read() })),
+            // The caller was killed, or a signal came for us.
+            Err(Errno::ENOENT | Errno::EINTR) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn answer(&mut self, id: u64, answer: Answer) -> io::Result<()> {
+        let (error, flags) = match answer {
+            Answer::LetThrough => (0, CONTINUE),
+            Answer::Fails(errno) => (-(errno as i32), 0),
+        };
+        self.response.fill(0);
+        let response = libc::seccomp_notif_resp {
+            id,
+            val: 0,
+            error,
+            flags,
+        };
+        let from = self.response.as_mut_ptr();
+        // SAFETY: the buffer is as large as the struct at least, and aligned to 8.
+        unsafe { from.cast::<libc::seccomp_notif_resp>().write(response) };
+        // SAFETY: the kernel reads one struct of its size, and the buffer has that.
+        let result = unsafe {
+            libc::ioctl(
+                self.listener.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_SEND,
+                from,
+            )
+        };
+        match (Errno::result(result), answer) {
+            // The caller was killed, or a signal took it out of its call.
+            (Ok(_) | Err(Errno::ENOENT), _) => Ok(()),
+            // Linux before 5.5 cannot continue: then it cannot be.
+            (Err(Errno::EINVAL), Answer::LetThrough) => {
+                self.answer(id, Answer::Fails(Errno::EPERM))?;
+                Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "the kernel cannot let a call through: it takes Linux 5.5",
+                ))
+            }
+            (Err(errno), _) => Err(errno.into()),
+        }
+    }
+}
+
+impl AsFd for Notifier {
+    /// Readable when a call waits, hung up when no process is left that could.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+const CONTINUE: u32 = 1;
+
+#[derive(Clone, Copy)]
+enum Answer {
+    LetThrough,
+    Fails(Errno),
+}
+
+/// The kernel's `unsigned int` of an ioctl's number.
+fn low_half(argument: u64) -> u32 {
+    u32::try_from(argument & 0xffff_ffff).unwrap_or_default()
+}
+
+fn is_inside(thread: u32, until_sealed: fn(u32) -> bool) -> bool {
+    match fs::read_to_string(format!("/proc/{thread}/syscall")) {
+        Ok(call) => may_be_inside(&call, until_sealed),
+        // It has ended.
+        Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+    }
+}
+
+/// By a line of /proc/<thread>/syscall: "running", or the number of the call it sleeps
+/// in (or -1) and the arguments.
+fn may_be_inside(line: &str, until_sealed: fn(u32) -> bool) -> bool {
+    let mut fields = line.split_ascii_whitespace();
+    let Some(number) = fields.next().and_then(|number| number.parse::<i64>().ok()) else {
+        return true;
+    };
+    let mut request = || {
+        let digits = fields.nth(1)?.strip_prefix("0x")?;
+        u64::from_str_radix(digits, 16).ok()
+    };
+    number == libc::SYS_ioctl && request().is_none_or(|number| until_sealed(low_half(number)))
+}
+
+/// A call that was refused. What it holds is the program's choice, numbers all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    pub(crate) number: i32,
+    /// `None`: of a kernel newer than this crate.
+    pub(crate) name: Option<&'static str>,
+    pub(crate) arguments: [u64; 6],
+    /// In this process's pid namespace.
+    pub(crate) thread: u32,
+    /// What it was told.
+    pub(crate) errno: Errno,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            number,
+            arguments,
+            thread,
+            errno,
+            ..
+        } = self;
+        match self.name {
+            None => write!(f, "system call {number}")?,
+            Some("ioctl") => {
+                let request = low_half(arguments[1]);
+                write!(f, "ioctl {request:#x}")?;
+                if let Some(row) = xen_requests::by_number(request) {
+                    write!(f, " ({})", row.request)?;
+                }
+            }
+            Some(name) if arguments::cases(name).is_some() => {
+                let [a, b, c, d, ..] = arguments;
+                write!(f, "{name}({a:#x}, {b:#x}, {c:#x}, {d:#x})")?;
+            }
+            Some(name) => f.write_str(name)?,
+        }
+        write!(f, " of thread {thread}: {errno:?}")
+    }
+}
