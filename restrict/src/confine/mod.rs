@@ -6,14 +6,25 @@
 //! under that uid ([`Reaper`]).
 
 mod arguments;
+pub(crate) mod umask;
+pub(crate) mod session;
+pub(crate) mod root;
+pub(crate) mod rlimits;
+pub(crate) mod parent_death;
+pub(crate) mod no_new_privs;
+pub(crate) mod namespaces;
+mod mounts;
+pub(crate) mod keyring;
+pub(crate) mod fds;
+pub(crate) mod credentials;
+pub(crate) mod capabilities;
 mod bpf;
 pub mod cgroup;
-mod filters;
 mod identity;
 pub mod landlock;
 mod load;
 mod mechanism;
-mod notify;
+pub(crate) mod notify;
 mod reap;
 pub mod seccomp;
 mod sender;
@@ -27,4 +38,5 @@ pub use identity::{
 };
 pub use mechanism::{Mechanism, MechanismError, Profile, UnknownMechanism, UnknownProfile};
 pub use reap::{Process, ReapError, Reaped, Reaper};
+pub use rlimits::{InvalidLimit, Limit};
 pub use userdb::{Account, SubuidLine, UserDb, UserDbError};

@@ -27,7 +27,8 @@ use super::{
 /// refused.
 const MOST_IN_FLIGHT: usize = 64;
 
-/// Answers for one listener: of [`Filters`](super::filters::Filters).
+/// Answers for one listener: of `xen_requests::supervised`, or of the programs that
+/// ask about all that is denied.
 pub(crate) struct Notifier {
     listener: OwnedFd,
     /// As large as the running kernel's `struct seccomp_notif`.

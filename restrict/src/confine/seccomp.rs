@@ -26,11 +26,19 @@ use seccompiler::{BackendError, BpfProgram, SeccompRule};
 use super::{
     arguments::{self, CHECKED},
     bpf::{Answer, Arch, FilterError, Rules, compile, compile_before},
-    filters::Denied,
     load::load_with_no_new_privs,
     syscalls::{self, ALLOWED, Group, MISSING, REFUSED, Verdict},
     xen_requests::{self, Allowed},
 };
+
+/// What becomes of a call that is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// It fails.
+    Errno,
+    /// The supervisor is told of it, and then it fails: for `--log-denied`.
+    Notify,
+}
 
 /// With [`Denied::Notify`] it needs a listener, and takes the place of
 /// [`xen_requests::supervised`], as a task has one listener.

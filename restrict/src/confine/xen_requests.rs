@@ -292,7 +292,7 @@ pub(crate) struct Supervised {
 /// For a program in set-up.
 pub(crate) fn supervised() -> Result<Supervised, FilterError> {
     let arch = Arch::native()?;
-    let until_sealed = ioctl(arch, one_by_one(|allowed| allowed == Allowed::UntilSealed)?);
+    let until_sealed = ioctl(arch, one_by_one(|allowed| allowed == UntilSealed)?);
     Ok(Supervised {
         never: refusing(arch, Phase::SetUp)?,
         until_sealed: compile(arch, until_sealed, Answer::Notify, Answer::Allow)?,
