@@ -282,6 +282,28 @@ impl Guest {
         Ok(self.dm_op("nr_vcpus", &op)?.vcpus)
     }
 
+    /// Whether Xen has a domain of this number, of a kind that has device models
+    /// (HVM, PVH). One that is being destroyed counts until it is gone.
+    ///
+    /// # Errors
+    /// As the other operations; [`Cause::NoSuchDomain`] is the answer `false`.
+    pub fn exists(&self) -> Result<bool> {
+        // No ioreq server has this number: nothing is asked of the guest.
+        let op = dm_op::GetIoreqServerInfo {
+            id: u16::MAX,
+            flags: dm_op::NO_GFNS,
+            ..Default::default()
+        };
+        match self.dm_op("get_ioreq_server_info", &op) {
+            Ok(_) => Ok(true),
+            Err(error) => match error.cause {
+                Cause::NoSuchDomain => Ok(false),
+                _ if error.cause.raw_os_error() == Some(libc::ENOENT) => Ok(true),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// Hands buffers to Xen as they are: the first holds the operation. For
     /// operations that this crate does not know yet, and for fuzzers.
     ///

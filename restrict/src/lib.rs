@@ -77,6 +77,7 @@ mod ids;
 mod io_request;
 mod ioctl;
 mod ioreq;
+pub mod launch;
 mod leftover;
 mod memory;
 mod mmap;

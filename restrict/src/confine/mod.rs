@@ -6,29 +6,29 @@
 //! under that uid ([`Reaper`]).
 
 mod arguments;
-pub(crate) mod umask;
-pub(crate) mod session;
-pub(crate) mod root;
-pub(crate) mod rlimits;
-pub(crate) mod parent_death;
-pub(crate) mod no_new_privs;
-pub(crate) mod namespaces;
-mod mounts;
-pub(crate) mod keyring;
-pub(crate) mod fds;
-pub(crate) mod credentials;
-pub(crate) mod capabilities;
 mod bpf;
+pub(crate) mod capabilities;
 pub mod cgroup;
+pub(crate) mod credentials;
+pub(crate) mod fds;
 mod identity;
+pub(crate) mod keyring;
 pub mod landlock;
-mod load;
+pub(crate) mod load;
 mod mechanism;
+mod mounts;
+pub(crate) mod namespaces;
+pub(crate) mod no_new_privs;
 pub(crate) mod notify;
+pub(crate) mod parent_death;
 mod reap;
+pub(crate) mod rlimits;
+pub(crate) mod root;
 pub mod seccomp;
 mod sender;
+pub(crate) mod session;
 mod syscalls;
+pub(crate) mod umask;
 mod userdb;
 pub mod xen_requests;
 

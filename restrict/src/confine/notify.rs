@@ -295,3 +295,6 @@ impl fmt::Display for Denial {
         write!(f, " of thread {thread}: {errno:?}")
     }
 }
+
+#[cfg(test)]
+mod tests;

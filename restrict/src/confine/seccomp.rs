@@ -153,3 +153,216 @@ fn groups(to: &mut impl Write, groups: &[Group]) -> fmt::Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            arguments::Test,
+            bpf::interpreter::{ALLOW, ARM, ENOSYS, EPERM, I386, KILL, NOTIFY, audit, run},
+            xen_requests::POLICY,
+        },
+        *,
+    };
+
+    const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
+
+    fn number(arch: Arch, call: &str) -> Option<u32> {
+        let (_, found) = syscalls::all()
+            .find(|(_, found)| found.name == call)
+            .unwrap();
+        found.number(arch).map(i32::cast_unsigned)
+    }
+
+    /// Arguments with which a call is allowed.
+    fn good(call: &str) -> [u64; 6] {
+        let mut arguments = [0; 6];
+        for test in arguments::cases(call).map_or(&[][..], |cases| cases[0].tests) {
+            if let Test::Is(at, value) = *test {
+                arguments[usize::from(at)] = value.into();
+            }
+        }
+        arguments
+    }
+
+    #[test]
+    fn every_number_gets_its_tables_answer() {
+        for arch in ARCHES {
+            let errno = program_for(arch, Denied::Errno).unwrap();
+            let notify = program_for(arch, Denied::Notify).unwrap();
+            for call in 0..=1000 {
+                let found = syscalls::all().find(|(_, c)| c.number(arch) == Some(call));
+                let arguments = found.map_or([0; 6], |(_, c)| good(c.name));
+                let expected = match found {
+                    Some((Verdict::Allowed, _)) => [ALLOW; 2],
+                    Some((Verdict::Refused, _)) => [EPERM, NOTIFY],
+                    Some((Verdict::Missing, _)) | None => [ENOSYS, NOTIFY],
+                };
+                let call = call.cast_unsigned();
+                let answers = [&errno, &notify].map(|p| run(p, audit(arch), call, arguments));
+                assert_eq!(answers, expected, "{arch:?} {call}");
+            }
+        }
+    }
+
+    #[test]
+    fn calls_of_another_architecture_kill() {
+        for (arch, foreign) in [(ARCHES[0], ARCHES[1]), (ARCHES[1], ARCHES[0])] {
+            for denied in [Denied::Errno, Denied::Notify] {
+                let program = program_for(arch, denied).unwrap();
+                for call in 0..=600 {
+                    for other in [I386, ARM, audit(foreign), 0] {
+                        assert_eq!(run(&program, other, call, [0; 6]), KILL, "{call}");
+                    }
+                }
+                let bare = run(&program, audit(arch), u32::MAX, [0; 6]);
+                match (arch, denied) {
+                    (Arch::X86_64, _) => assert_eq!(bare, KILL),
+                    (Arch::Aarch64, Denied::Errno) => assert_eq!(bare, ENOSYS),
+                    (Arch::Aarch64, Denied::Notify) => assert_eq!(bare, NOTIFY),
+                }
+            }
+        }
+        let program = program_for(Arch::X86_64, Denied::Errno).unwrap();
+        for call in 0x4000_0000..=0x4000_0300 {
+            assert_eq!(run(&program, audit(Arch::X86_64), call, [0; 6]), KILL);
+        }
+    }
+
+    /// By a reading of the tables of its own.
+    fn by_hand(call: &str, arguments: [u64; 6]) -> bool {
+        let low = |at: u8| arguments[usize::from(at)] as u32;
+        arguments::cases(call).unwrap().iter().any(|case| {
+            case.tests.iter().all(|test| match *test {
+                Test::Is(at, value) => low(at) == value,
+                Test::IsNot(at, value) => low(at) != value,
+                Test::HasNone(at, mask) => low(at) & mask == 0,
+            })
+        })
+    }
+
+    #[test]
+    fn arguments_are_looked_at_and_their_high_halves_are_not() {
+        let values = (0..=64)
+            .chain((0..32).map(|bit| 1 << bit))
+            .chain((0..0x100).map(|nr| 0x5400 | nr))
+            .chain((0..0x100).map(|nr| 0x1200 | nr))
+            .chain([0x5356_4d41, 0x5961_6d61, 0xffff_ffff, 0x7e02_0000]);
+        let values: Vec<u64> = values.collect();
+        for arch in ARCHES {
+            let program = program_for(arch, Denied::Errno).unwrap();
+            for checked in CHECKED {
+                let Some(call) = number(arch, checked.call) else {
+                    continue;
+                };
+                let mut allowed = 0;
+                for at in 0..4 {
+                    for value in &values {
+                        for base in [[0; 6], good(checked.call)] {
+                            for high in [0, 1 << 32, u64::MAX << 32] {
+                                let mut arguments = base;
+                                arguments[at] = high | value;
+                                let expected = by_hand(checked.call, arguments);
+                                let answer = run(&program, audit(arch), call, arguments);
+                                let right = if expected { ALLOW } else { EPERM };
+                                assert_eq!(answer, right, "{} {arguments:x?}", checked.call);
+                                allowed += usize::from(expected);
+                            }
+                        }
+                    }
+                }
+                assert!(allowed > 0, "{}", checked.call);
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_attacker_would_try_first_is_refused() {
+        let tries: &[(&str, [u64; 6])] = &[
+            ("ioctl", [0, 0x5412, 0, 0, 0, 0]),      // TIOCSTI
+            ("ioctl", [0, 0x541c, 0, 0, 0, 0]),      // TIOCLINUX
+            ("ioctl", [0, 0x4008_54d5, 0, 0, 0, 0]), // TUNATTACHFILTER
+            ("ioctl", [0, 0x4004_54ca, 0, 0, 0, 0]), // TUNSETIFF
+            ("ioctl", [0, 0x5402, 0, 0, 0, 0]),      // TCSETS
+            ("clone", [0x1000_0000, 0, 0, 0, 0, 0]), // CLONE_NEWUSER
+            ("clone", [0x1000_0011, 0, 0, 0, 0, 0]),
+            ("socket", [2, 1, 0, 0, 0, 0]),          // AF_INET
+            ("socket", [16, 3, 0, 0, 0, 0]),         // AF_NETLINK
+            ("socket", [38, 5, 0, 0, 0, 0]),         // AF_ALG
+            ("socketpair", [40, 1, 0, 0, 0, 0]),     // AF_VSOCK
+            ("setsockopt", [0, 1, 26, 0, 0, 0]),     // SO_ATTACH_FILTER
+            ("prctl", [4, 1, 0, 0, 0, 0]),           // PR_SET_DUMPABLE
+            ("prctl", [8, 1, 0, 0, 0, 0]),           // PR_SET_KEEPCAPS
+            ("prctl", [22, 2, 0, 0, 0, 0]),          // PR_SET_SECCOMP
+            ("prctl", [28, 0, 0, 0, 0, 0]),          // PR_SET_SECUREBITS
+            ("prctl", [35, 0, 0, 0, 0, 0]),          // PR_SET_MM
+            ("prctl", [53, 0, 0, 0, 0, 0]),          // PR_SET_SPECULATION_CTRL
+            ("prctl", [0x5961_6d61, 0, 0, 0, 0, 0]), // PR_SET_PTRACER
+            ("seccomp", [1, 8, 0, 0, 0, 0]),         // NEW_LISTENER
+            ("seccomp", [1, 9, 0, 0, 0, 0]),
+            ("seccomp", [0, 0, 0, 0, 0, 0]), // SET_MODE_STRICT
+            ("recvmsg", [3, 0, 1, 0, 0, 0]), // MSG_OOB
+        ];
+        for arch in ARCHES {
+            let program = program_for(arch, Denied::Errno).unwrap();
+            for (call, arguments) in tries {
+                let call_number = number(arch, call).unwrap();
+                let answer = run(&program, audit(arch), call_number, *arguments);
+                assert_eq!(answer, EPERM, "{call} {arguments:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn xens_requests_are_those_of_their_table() {
+        for arch in ARCHES {
+            let programs = [Denied::Errno, Denied::Notify].map(|d| program_for(arch, d).unwrap());
+            for row in POLICY {
+                let arguments = [3, row.number.into(), 0, 0, 0, 0];
+                let ioctl = number(arch, "ioctl").unwrap();
+                let answers = programs
+                    .each_ref()
+                    .map(|p| run(p, audit(arch), ioctl, arguments));
+                let expected = match row.allowed {
+                    Allowed::Always => [ALLOW; 2],
+                    Allowed::UntilSealed => [ALLOW, NOTIFY],
+                    Allowed::Never => [EPERM, NOTIFY],
+                };
+                assert_eq!(answers, expected, "{}", row.request);
+            }
+        }
+    }
+
+    #[test]
+    fn the_program_has_room_to_grow() {
+        for arch in ARCHES {
+            let length = program_for(arch, Denied::Errno).unwrap().len();
+            assert!(length < 3600, "{length} of 4096 instructions");
+        }
+    }
+
+    #[test]
+    fn a_checked_call_is_an_allowed_one() {
+        for checked in CHECKED {
+            let allowed = ALLOWED.iter().flat_map(|group| group.calls);
+            assert_eq!(allowed.filter(|call| call.name == checked.call).count(), 1);
+            assert!(checked.cases.iter().all(|case| !case.why.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_person_reads_every_call_and_every_rule() {
+        let mut text = String::new();
+        describe(&mut text).unwrap();
+        for (_, call) in syscalls::all() {
+            assert!(
+                text.split_whitespace().any(|word| word == call.name),
+                "{}",
+                call.name
+            );
+        }
+        let cases = CHECKED.iter().flat_map(|checked| checked.cases);
+        assert!(cases.into_iter().all(|case| text.contains(case.what)));
+        assert!(text.lines().all(|line| line.len() < 130), "{text}");
+    }
+}

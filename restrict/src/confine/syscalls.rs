@@ -3,6 +3,8 @@
 //! may do with it.
 
 mod allowed;
+#[cfg(test)]
+mod headers;
 mod refused;
 
 pub(super) use allowed::ALLOWED;
@@ -96,4 +98,42 @@ pub(super) fn by_number(number: i32) -> (Verdict, Option<&'static str>) {
 /// What the call of this number here is called.
 pub(crate) fn name_of(number: i32) -> Option<&'static str> {
     by_number(number).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_in_one_table_once_and_so_is_its_number() {
+        let mut names: Vec<_> = all().map(|(_, call)| call.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            let mut numbers: Vec<_> = all().filter_map(|(_, call)| call.number(arch)).collect();
+            let count = numbers.len();
+            numbers.sort_unstable();
+            numbers.dedup();
+            assert_eq!(numbers.len(), count, "{arch:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_has_a_name() {
+        let number = i32::try_from(libc::SYS_ptrace).unwrap();
+        assert_eq!(by_number(number), (Verdict::Refused, Some("ptrace")));
+        assert_eq!(name_of(number), Some("ptrace"));
+        for unknown in [-1, i32::MAX, i32::MIN, 471] {
+            assert_eq!(by_number(unknown), (Verdict::Missing, None));
+        }
+    }
+
+    #[test]
+    fn every_group_says_why() {
+        for group in [ALLOWED, REFUSED, MISSING].into_iter().flatten() {
+            assert!(!group.title.is_empty() && !group.why.is_empty() && !group.calls.is_empty());
+        }
+    }
 }

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The mechanism `capabilities`: none, in any of the five sets, and no way to get
+//! one by exec of a file or by being uid 0.
+//!
+//! In two steps, as the change of the uid comes between: it takes the capability
+//! that the first step needs.
+
+use std::io;
+
+use nix::errno::Errno;
+
+use super::mechanism::{Mechanism, MechanismError};
+
+/// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`.
+const VERSION: u32 = 0x2008_0522;
+const LAST_CAP: &str = "/proc/sys/kernel/cap_last_cap";
+/// Of `linux/securebits.h`: NOROOT and NO_CAP_AMBIENT_RAISE on, NO_SETUID_FIXUP and
+/// KEEP_CAPS off (with either, leaving uid 0 would keep sets), each with its lock.
+const SECUREBITS: libc::c_ulong = 1 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7;
+
+/// A set of capabilities by number, bit by bit.
+pub(crate) type Set = u64;
+
+pub(crate) const fn bit(capability: u32) -> Set {
+    1 << capability
+}
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Empties the bounding and ambient sets and locks the secure bits. Needs CAP_SETPCAP.
+pub(crate) fn give_up_for_good() -> Result<(), MechanismError> {
+    let last = std::fs::read_to_string(LAST_CAP)
+        .map_err(|error| failed(&format!("read {LAST_CAP}"), &error))?;
+    let last: u32 = last.trim().parse().unwrap_or(63);
+    for capability in 0..=last.min(63) {
+        prctl(libc::PR_CAPBSET_DROP, capability.into())
+            .map_err(|error| failed("drop from the bounding set", &error))?;
+    }
+    clear_ambient()?;
+    prctl(libc::PR_SET_SECUREBITS, SECUREBITS).map_err(|error| failed("lock securebits", &error))
+}
+
+/// Empties the effective, permitted and inheritable sets, and looks.
+pub(crate) fn empty() -> Result<(), MechanismError> {
+    clear_ambient()?;
+    keep(0)
+}
+
+/// Keeps these, effective and permitted; none is inheritable. Looks what came of it.
+pub(crate) fn keep(set: Set) -> Result<(), MechanismError> {
+    let low = u32::try_from(set & 0xffff_ffff).unwrap_or(0);
+    let high = u32::try_from(set >> 32).unwrap_or(0);
+    let data = [low, high].map(|half| Data {
+        effective: half,
+        permitted: half,
+        inheritable: 0,
+    });
+    capset(&data).map_err(|error| failed("capset", &error))?;
+    let now = capget().map_err(|error| failed("capget", &error))?;
+    let held = |half: usize| now[half].effective | now[half].permitted;
+    if held(0) != low || held(1) != high || now.iter().any(|half| half.inheritable != 0) {
+        let reason = "capset succeeded, and the sets are not as asked";
+        return Err(MechanismError::new(
+            Mechanism::Capabilities,
+            reason,
+            "report this kernel",
+        ));
+    }
+    Ok(())
+}
+
+fn clear_ambient() -> Result<(), MechanismError> {
+    let clear = libc::c_ulong::try_from(libc::PR_CAP_AMBIENT_CLEAR_ALL).unwrap_or_default();
+    prctl(libc::PR_CAP_AMBIENT, clear).map_err(|error| failed("clear the ambient set", &error))
+}
+
+fn prctl(option: libc::c_int, argument: libc::c_ulong) -> io::Result<()> {
+    let zero: libc::c_ulong = 0;
+    // SAFETY: these options take numbers only.
+    let result = unsafe { libc::prctl(option, argument, zero, zero, zero) };
+    Errno::result(result).map(drop).map_err(Into::into)
+}
+
+fn capset(data: &[Data; 2]) -> io::Result<()> {
+    let header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    // SAFETY: version 3 reads a header and two structs of data; both live.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
+    Errno::result(result).map(drop).map_err(Into::into)
+}
+
+fn capget() -> io::Result<[Data; 2]> {
+    let mut header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 writes two structs of data, which are there, and may write
+    // the header.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    Errno::result(result).map(|_| data).map_err(Into::into)
+}
+
+fn failed(what: &str, error: &io::Error) -> MechanismError {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EPERM) => "start it as root with CAP_SETPCAP, and with securebits not locked",
+        _ => "or leave it out by `--without capabilities`",
+    };
+    MechanismError::new(Mechanism::Capabilities, format!("{what}: {error}"), remedy)
+}

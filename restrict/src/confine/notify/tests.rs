@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! With real listeners. A filter is loaded for one thread, so one process is both the
+//! program and its supervisor.
+
+use std::{
+    ffi::c_void,
+    fs::File,
+    io::PipeWriter,
+    os::fd::FromRawFd,
+    ptr,
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use seccompiler::{BpfProgram, SeccompCmpOp, SeccompRule};
+use xen_sys::{evtchn, privcmd};
+
+use super::{
+    super::{
+        bpf::{self, Arch, Rules, compile, low_half as condition},
+        load::{load, load_with_listener},
+        seccomp::{self, Denied},
+    },
+    *,
+};
+
+const FIONBIO: u32 = 0x5421;
+const MMAP_RESOURCE: u32 = privcmd::MMAP_RESOURCE.number();
+const EPERM: Result<i64, Errno> = Err(Errno::EPERM);
+
+/// Runs `work` in a thread of its own, under the programs; the last has the listener.
+fn under<T: Send + 'static>(
+    programs: Vec<BpfProgram>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (Notifier, JoinHandle<T>) {
+    let (give, take) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        no_new_privs();
+        let (last, others) = programs.split_last().unwrap();
+        others.iter().for_each(|program| load(program).unwrap());
+        give.send(load_with_listener(last).unwrap()).unwrap();
+        work()
+    });
+    (Notifier::new(take.recv().unwrap()).unwrap(), thread)
+}
+
+/// Of this thread.
+fn no_new_privs() {
+    // SAFETY: takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1_u64, 0_u64, 0_u64, 0_u64) };
+    assert_eq!(result, 0);
+}
+
+fn supervised() -> Vec<BpfProgram> {
+    let programs = xen_requests::supervised().unwrap();
+    vec![programs.never, programs.until_sealed]
+}
+
+/// Asks about one ioctl, which is none of Xen's, so that there is a device for it.
+fn asking_about(request: u32) -> Vec<BpfProgram> {
+    let rule = SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, request).unwrap()]);
+    let rules = Rules::from([(libc::SYS_ioctl, vec![rule.unwrap()])]);
+    let arch = Arch::native().unwrap();
+    vec![compile(arch, rules, bpf::Answer::Notify, bpf::Answer::Allow).unwrap()]
+}
+
+fn call(number: i64, arguments: [u64; 4]) -> Result<i64, Errno> {
+    let [a, b, c, d] = arguments;
+    // SAFETY: the tests' calls fail, or write to the memory that they name.
+    Errno::result(unsafe { libc::syscall(number, a, b, c, d) })
+}
+
+fn ioctl(fd: u64, request: u64, argument: u64) -> Result<i64, Errno> {
+    call(libc::SYS_ioctl, [fd, request, argument, 0])
+}
+
+fn tid() -> u32 {
+    u32::try_from(call(libc::SYS_gettid, [0; 4]).unwrap()).unwrap()
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Serves `calls` calls, and gives the refused ones.
+fn serve(notifier: &mut Notifier, calls: usize) -> Vec<Denial> {
+    let mut denied = Vec::new();
+    for _ in 0..calls {
+        let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
+        denied.extend(notifier.serve().unwrap());
+    }
+    denied
+}
+
+#[test]
+fn a_request_of_the_set_up_phase_is_let_through_until_sealed() {
+    let (go, wait) = mpsc::channel::<()>();
+    let null = File::open("/dev/null").unwrap();
+    let (mut notifier, thread) = under(supervised(), move || {
+        let fd = null.as_raw_fd().cast_unsigned().into();
+        // The driver of /dev/null is reached, and knows none of these.
+        let before = [
+            MMAP_RESOURCE,
+            privcmd::RESTRICT.number(),
+            evtchn::RESTRICT_DOMID.number(),
+        ]
+        .map(|request| ioctl(fd, request.into(), 0));
+        let never = ioctl(fd, privcmd::HYPERCALL.number().into(), 0);
+        let always = ioctl(fd, privcmd::DM_OP.number().into(), 0);
+        wait.recv().unwrap();
+        let after = ioctl(fd, u64::MAX << 32 | u64::from(MMAP_RESOURCE), 0);
+        (before, never, always, after)
+    });
+    assert_eq!(serve(&mut notifier, 3), []);
+    assert!(!notifier.is_sealed());
+    notifier.seal();
+    assert!(notifier.is_sealed());
+    go.send(()).unwrap();
+    let denied = serve(&mut notifier, 1);
+    assert_eq!(denied.len(), 1);
+    let text = denied[0].to_string();
+    assert!(
+        text.contains("privcmd MMAP_RESOURCE") && text.ends_with("EPERM"),
+        "{text}"
+    );
+    let (before, never, always, after) = thread.join().unwrap();
+    assert_eq!(before, [Err(Errno::ENOTTY); 3]);
+    assert_eq!([never, after], [EPERM; 2]);
+    assert_eq!(always, Err(Errno::ENOTTY));
+    wait_for("it has ended", || notifier.in_flight().is_empty());
+    assert_eq!(notifier.serve().unwrap(), None);
+}
+
+#[test]
+fn what_sleeps_in_a_call_that_was_let_through_is_in_flight() {
+    let slow = SlowPage::new();
+    let (go, wait) = mpsc::channel::<()>();
+    let (give, take) = mpsc::channel();
+    let (reader, writer) = io::pipe().unwrap();
+    let address = slow.address();
+    let (mut notifier, thread) = under(asking_about(FIONBIO), move || {
+        give.send(tid()).unwrap();
+        let set = ioctl(fd(&writer), FIONBIO.into(), address);
+        wait.recv().unwrap();
+        (set, ioctl(fd(&writer), FIONBIO.into(), address))
+    });
+    notifier.until_sealed = |request| request == FIONBIO;
+    let thread_id = take.recv().unwrap();
+    assert_eq!(notifier.in_flight(), []);
+    assert_eq!(serve(&mut notifier, 1), []);
+    slow.wait_until_touched();
+    notifier.seal();
+    for _ in 0..20 {
+        assert_eq!(notifier.in_flight(), [thread_id]);
+        thread::sleep(Duration::from_millis(2));
+    }
+    slow.release();
+    wait_for("the call to end", || notifier.in_flight().is_empty());
+    go.send(()).unwrap();
+    assert_eq!(serve(&mut notifier, 1).len(), 1);
+    assert_eq!(thread.join().unwrap(), (Ok(0), EPERM));
+    drop(reader);
+}
+
+#[test]
+fn no_more_are_let_through_than_can_be_followed() {
+    let slow = SlowPage::new();
+    let (reader, writer) = io::pipe().unwrap();
+    let (fd, address) = (fd(&writer), slow.address());
+    let (mut notifier, threads) = under(asking_about(FIONBIO), move || {
+        let one = || thread::spawn(move || ioctl(fd, FIONBIO.into(), address));
+        let threads: Vec<_> = (0..=MOST_IN_FLIGHT).map(|_| one()).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    notifier.until_sealed = |request| request == FIONBIO;
+    let denied = serve(&mut notifier, MOST_IN_FLIGHT + 1);
+    assert_eq!(denied.len(), 1, "{denied:?}");
+    assert_eq!(notifier.in_flight().len(), MOST_IN_FLIGHT);
+    slow.release();
+    let answers = threads.join().unwrap();
+    assert_eq!(answers.iter().filter(|answer| **answer == EPERM).count(), 1);
+    assert_eq!(
+        answers.iter().filter(|answer| **answer == Ok(0)).count(),
+        MOST_IN_FLIGHT
+    );
+    wait_for("all to end", || notifier.in_flight().is_empty());
+    drop((reader, writer));
+}
+
+#[test]
+fn a_thread_that_runs_may_be_inside() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let (go, wait) = mpsc::channel::<()>();
+    let (mut notifier, thread) = under(asking_about(FIONBIO), move || {
+        ioctl(u64::MAX, FIONBIO.into(), 0).unwrap_err();
+        while !STOP.load(Relaxed) {
+            std::hint::spin_loop();
+        }
+        wait.recv().unwrap();
+    });
+    notifier.until_sealed = |request| request == FIONBIO;
+    serve(&mut notifier, 1);
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(notifier.in_flight().len(), 1);
+    STOP.store(true, Relaxed);
+    // It sleeps in another call.
+    wait_for("it to be elsewhere", || notifier.in_flight().is_empty());
+    go.send(()).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_thread_that_may_not_be_looked_at_is_inside() {
+    // The system call changes one thread, not the process.
+    let inside = thread::spawn(|| {
+        call(libc::SYS_setresuid, [65534, 65534, 65534, 0]).expect("run the tests as root");
+        is_inside(1, |_| false)
+    });
+    assert!(inside.join().unwrap());
+    assert!(
+        !is_inside(1, |_| false),
+        "pid 1 sleeps, and not in an ioctl"
+    );
+    assert!(!is_inside(u32::MAX, |_| true), "there is no such thread");
+}
+
+#[test]
+fn the_kernels_words_for_a_threads_state() {
+    let all = |request: u32| request == MMAP_RESOURCE;
+    let ioctl = libc::SYS_ioctl;
+    for (line, inside) in [
+        ("running\n".into(), true),
+        (String::new(), true),
+        ("-1 0x7ffc 0x7f01\n".into(), false),
+        ("0 0x3 0x7f 0x1 0x0 0x0 0x0 0x7ffc 0x7f01\n".into(), false),
+        (
+            format!("{ioctl} 0x3 0x205007 0x0 0x0 0x0 0x0 0x7ffc 0x7f01\n"),
+            true,
+        ),
+        (
+            format!("{ioctl} 0x3 0xffffffff00205007 0x0 0x0 0x0 0x0 0x7ffc 0x7f01\n"),
+            true,
+        ),
+        (
+            format!("{ioctl} 0x3 0x5421 0x0 0x0 0x0 0x0 0x7ffc 0x7f01\n"),
+            false,
+        ),
+        (format!("{ioctl} 0x3\n"), true),
+        (format!("{ioctl} 0x3 garbage\n"), true),
+    ] {
+        assert_eq!(may_be_inside(&line, all), inside, "{line:?}");
+    }
+}
+
+#[test]
+fn whatever_is_denied_is_told_by_name() {
+    let program = seccomp::program(Denied::Notify).unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let (mut notifier, thread) = under(vec![program], move || {
+        let null = null.as_raw_fd().cast_unsigned().into();
+        [
+            call(libc::SYS_ptrace, [0; 4]),
+            call(libc::SYS_clone3, [0; 4]),
+            call(999, [0; 4]),
+            call(libc::SYS_socket, [2, 1, 0, 0]),
+            ioctl(null, 0x5412, 0),
+            ioctl(null, privcmd::HYPERCALL.number().into(), 0),
+            ioctl(null, MMAP_RESOURCE.into(), 0),
+            call(libc::SYS_getppid, [0; 4]).map(|_| 0),
+        ]
+    });
+    let denied = serve(&mut notifier, 7);
+    let answers = thread.join().unwrap();
+    let expected = [
+        ("ptrace", Errno::EPERM),
+        ("clone3", Errno::ENOSYS),
+        ("system call 999", Errno::ENOSYS),
+        ("socket(0x2, 0x1, 0x0, 0x0)", Errno::EPERM),
+        ("ioctl 0x5412", Errno::EPERM),
+        ("ioctl 0x305000 (privcmd HYPERCALL)", Errno::EPERM),
+    ];
+    assert_eq!(denied.len(), expected.len());
+    for ((denial, (name, errno)), answer) in denied.iter().zip(expected).zip(answers) {
+        let thread = denial.thread;
+        assert_eq!(
+            denial.to_string(),
+            format!("{name} of thread {thread}: {errno:?}")
+        );
+        assert_eq!(answer, Err(errno));
+    }
+    // A request of the set-up phase is no denial.
+    assert_eq!(answers[6..], [Err(Errno::ENOTTY), Ok(0)]);
+}
+
+#[test]
+fn without_a_supervisor_nothing_is_let_through() {
+    let (go, wait) = mpsc::channel::<()>();
+    let (notifier, thread) = under(supervised(), move || {
+        wait.recv().unwrap();
+        ioctl(u64::MAX, MMAP_RESOURCE.into(), 0)
+    });
+    drop(notifier);
+    go.send(()).unwrap();
+    assert_eq!(thread.join().unwrap(), Err(Errno::ENOSYS));
+}
+
+#[test]
+fn a_caller_that_was_killed_leaves_nothing_to_wait_for() {
+    let (mut notifier, thread) = under(supervised(), || {
+        // SAFETY: the child makes two system calls, and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let _ = ioctl(u64::MAX, MMAP_RESOURCE.into(), 0);
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(0) };
+        }
+        child
+    });
+    let child = thread.join().unwrap();
+    let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
+    // SAFETY: the child is this test's, and nobody waited for it yet.
+    assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
+    // SAFETY: no status is asked for.
+    assert_eq!(unsafe { libc::waitpid(child, ptr::null_mut(), 0) }, child);
+    for _ in 0..3 {
+        assert_eq!(notifier.serve().unwrap(), None);
+    }
+    let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut waiting, 0_u8), Ok(1));
+    assert_eq!(waiting[0].revents(), Some(PollFlags::POLLHUP));
+}
+
+#[test]
+fn a_second_listener_is_an_error_that_says_why() {
+    let (_notifier, thread) = under(supervised(), || {
+        let programs = xen_requests::supervised().unwrap();
+        let error = load_with_listener(&programs.until_sealed).unwrap_err();
+        bpf::FilterError::from(error).to_string()
+    });
+    let text = thread.join().unwrap();
+    assert!(
+        text.contains("a sandbox around this process has a seccomp listener"),
+        "{text}"
+    );
+}
+
+#[test]
+fn without_no_new_privs_and_privilege_there_is_no_filter() {
+    let error = thread::spawn(|| {
+        call(libc::SYS_setresuid, [65534, 65534, 65534, 0]).expect("run the tests as root");
+        bpf::FilterError::from(load(&xen_requests::sealed().unwrap()).unwrap_err())
+    });
+    assert!(matches!(error.join().unwrap(), bpf::FilterError::NoRight));
+}
+
+fn fd(writer: &PipeWriter) -> u64 {
+    writer.as_raw_fd().cast_unsigned().into()
+}
+
+/// A page whose first access sleeps until it is released: what a program does that
+/// wants a call of its own to take long.
+struct SlowPage {
+    page: *mut c_void,
+    faults: File,
+}
+
+const PAGE: usize = 4096;
+
+/// `struct uffdio_api`.
+#[repr(C)]
+struct Api {
+    api: u64,
+    features: u64,
+    ioctls: u64,
+}
+
+/// `struct uffdio_register`, and `struct uffdio_zeropage` as well.
+#[repr(C)]
+struct Range {
+    start: u64,
+    len: u64,
+    mode: u64,
+    result: u64,
+}
+
+const UFFDIO_API: u64 = 0xc018_aa3f;
+const UFFDIO_REGISTER: u64 = 0xc020_aa00;
+const UFFDIO_ZEROPAGE: u64 = 0xc020_aa04;
+const REGISTER_MISSING: u64 = 1;
+
+impl SlowPage {
+    fn new() -> Self {
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) };
+        assert_ne!(page, libc::MAP_FAILED);
+        let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK).cast_unsigned().into();
+        let faults = call(libc::SYS_userfaultfd, [flags, 0, 0, 0]);
+        let faults = faults.expect("run the tests as root, on a kernel with CONFIG_USERFAULTFD");
+        // SAFETY: a new descriptor, nobody else's.
+        let faults = unsafe { File::from_raw_fd(i32::try_from(faults).unwrap()) };
+        let slow = Self { page, faults };
+        let mut api = Api {
+            api: 0xaa,
+            features: 0,
+            ioctls: 0,
+        };
+        slow.ask(UFFDIO_API, &raw mut api);
+        slow.ask(UFFDIO_REGISTER, &raw mut slow.range(REGISTER_MISSING));
+        slow
+    }
+
+    fn address(&self) -> u64 {
+        self.page.addr() as u64
+    }
+
+    fn range(&self, mode: u64) -> Range {
+        Range {
+            start: self.address(),
+            len: PAGE as u64,
+            mode,
+            result: 0,
+        }
+    }
+
+    fn ask<T>(&self, request: u64, argument: *mut T) {
+        let fd = self.faults.as_raw_fd().cast_unsigned().into();
+        ioctl(fd, request, argument.addr() as u64).unwrap();
+    }
+
+    fn wait_until_touched(&self) {
+        let mut waiting = [PollFd::new(self.faults.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
+    }
+
+    fn release(&self) {
+        self.ask(UFFDIO_ZEROPAGE, &raw mut self.range(0));
+    }
+}
+
+impl Drop for SlowPage {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this object's; no thread uses it any more, or the test
+        // failed and its call fails with EFAULT.
+        unsafe { libc::munmap(self.page, PAGE) };
+    }
+}

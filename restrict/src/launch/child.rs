@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the child does before it becomes the program. The order is the point: each step
+//! takes what the one before still needed.
+
+use std::{
+    convert::Infallible,
+    ffi::{CString, OsStr},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::PathBuf,
+};
+
+use nix::{
+    errno::Errno,
+    sys::signal::{
+        SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
+    },
+    unistd::{execve, getpid},
+};
+
+use super::{
+    filters::Filters,
+    wire::{self, Message},
+};
+use crate::confine::{
+    Limit, Mechanism, MechanismError, capabilities, credentials, fds, keyring, landlock,
+    namespaces, no_new_privs, parent_death, rlimits, root, session, umask,
+    xen_requests::FilterError,
+};
+
+/// All that the child needs; made before it is forked.
+pub(crate) struct Child<'a> {
+    /// Which mechanisms are in effect.
+    pub(crate) has: &'a dyn Fn(Mechanism) -> bool,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) limits: &'a [Limit],
+    pub(crate) asked: &'a [Limit],
+    /// For descriptors 0, 1, 2, and from 3 on.
+    pub(crate) fds: Vec<BorrowedFd<'a>>,
+    /// `cgroup.procs` of its control group.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    pub(crate) mount_proc: bool,
+    /// The bounding set and the secure bits too.
+    pub(crate) for_good: bool,
+    /// The end of a pipe that closes when the supervisor ends, if the program itself
+    /// has to follow it.
+    pub(crate) life: Option<BorrowedFd<'a>>,
+    pub(crate) landlock: Option<(Vec<PathBuf>, Vec<PathBuf>)>,
+    /// Of `xen-requests` and `seccomp`.
+    pub(crate) filters: &'a Filters,
+    pub(crate) program: CString,
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Environment,
+}
+
+/// The program's variables, but for its process id.
+pub(crate) struct Environment {
+    pub(crate) variables: Vec<CString>,
+    /// Whether descriptors are handed over.
+    pub(crate) listen: bool,
+}
+
+/// Why it did not become the program.
+enum Failed {
+    Mechanism(MechanismError),
+    Exec(Errno),
+    /// The supervisor is gone or gave up: nobody listens.
+    Unheard,
+}
+
+impl From<MechanismError> for Failed {
+    fn from(error: MechanismError) -> Self {
+        Self::Mechanism(error)
+    }
+}
+
+impl Child<'_> {
+    /// Becomes the program, or tells why not, and ends.
+    pub(crate) fn run(self, status: OwnedFd) -> ! {
+        let mut status = status;
+        let Err(failed) = self.become_program(&mut status);
+        let message = match failed {
+            Failed::Mechanism(error) => Some(Message::Mechanism {
+                name: error.mechanism.name().into(),
+                reason: error.reason,
+                remedy: error.remedy,
+            }),
+            Failed::Exec(errno) => Some(Message::Exec {
+                errno: errno as i32,
+            }),
+            Failed::Unheard => None,
+        };
+        if let Some(message) = message {
+            let _ = wire::tell(status.as_fd(), &message, None);
+        }
+        // SAFETY: ends the process; nothing of the supervisor's, whose copy this is, runs.
+        unsafe { libc::_exit(125) }
+    }
+
+    fn become_program(&self, status: &mut OwnedFd) -> Result<Infallible, Failed> {
+        use Mechanism as M;
+        let has = self.has;
+        let filters = self.filters;
+        default_signals();
+
+        // With all privileges: what belongs to the machine.
+        if let Some(procs) = self.cgroup {
+            nix::unistd::write(procs, b"0").map_err(join_failed)?;
+        }
+        if has(M::CgroupNs) {
+            namespaces::own(M::CgroupNs)?;
+        }
+        if self.mount_proc {
+            root::mount_proc()?;
+        }
+        if has(M::Session) {
+            session::start()?;
+        }
+        if has(M::Umask) {
+            umask::set();
+        }
+        rlimits::apply(self.limits, self.asked)?;
+        *status = fds::place(&self.fds, status.as_fd(), has(M::Fds))?;
+
+        // While CAP_SETPCAP is there; and, without no-new-privs, CAP_SYS_ADMIN.
+        if self.for_good {
+            capabilities::give_up_for_good()?;
+        }
+        let mut listener = None;
+        if !has(M::NoNewPrivs) {
+            listener = load(filters)?;
+        }
+        if has(M::Identity) {
+            credentials::take(self.uid, self.gid)?;
+        }
+        if has(M::Capabilities) {
+            capabilities::empty()?;
+            if has(M::Identity) {
+                credentials::prove_for_good()?;
+            }
+        }
+
+        // A change of credentials would take these back.
+        if let Some(life) = self.life {
+            parent_death::follow(life)?;
+        }
+        if has(M::Keyring) {
+            keyring::join_new()?;
+        }
+        if has(M::NoNewPrivs) {
+            no_new_privs::set()?;
+        }
+        if let Some((read_only, read_write)) = &self.landlock {
+            landlock::restrict(read_only, read_write)?;
+        }
+        if has(M::NoNewPrivs) {
+            listener = load(filters)?;
+        }
+        wire::tell(
+            status.as_fd(),
+            &Message::Ready,
+            listener.as_ref().map(AsFd::as_fd),
+        )
+        .map_err(|_| Failed::Unheard)?;
+        // It could answer its own questions.
+        drop(listener);
+        wire::wait_to_go(status.as_fd()).map_err(|_| Failed::Unheard)?;
+        let environment = self.environment.complete();
+        execve(&self.program, &self.arguments, &environment).map_err(Failed::Exec)
+    }
+}
+
+impl Environment {
+    fn complete(&self) -> Vec<CString> {
+        let mut variables = self.variables.clone();
+        if self.listen {
+            variables.push(variable(
+                OsStr::new("LISTEN_PID"),
+                OsStr::new(&getpid().to_string()),
+            ));
+        }
+        variables
+    }
+}
+
+/// `NAME=VALUE`; that there is no NUL in it was looked at when the options were.
+pub(crate) fn variable(name: &OsStr, value: &OsStr) -> CString {
+    let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    CString::new(bytes).unwrap_or_default()
+}
+
+fn load(filters: &Filters) -> Result<Option<OwnedFd>, MechanismError> {
+    filters.load().map_err(|error| {
+        let mechanism = match filters.ask() {
+            true => Mechanism::XenRequests,
+            false => Mechanism::Seccomp,
+        };
+        let text = error.to_string();
+        let reason = match FilterError::from(error) {
+            refused @ FilterError::Refused(_) => format!("{refused}: {text}"),
+            other => other.to_string(),
+        };
+        MechanismError::new(mechanism, reason, "see `dm-restrict doctor`")
+    })
+}
+
+fn join_failed(errno: Errno) -> MechanismError {
+    let remedy = "see `dm-restrict doctor`, or leave it out by `--without cgroup`";
+    MechanismError::new(
+        Mechanism::Cgroup,
+        format!("join the control group: {errno}"),
+        remedy,
+    )
+}
+
+/// What the supervisor blocks and ignores is not passed on.
+fn default_signals() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in Signal::iterator() {
+        // SAFETY: no handler is installed. SIGKILL and SIGSTOP say EINVAL.
+        let _ = unsafe { sigaction(signal, &default) };
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}

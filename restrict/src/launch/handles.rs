@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The descriptors that a program gets: Xen handles, opened, restricted and verified
+//! here, and those that the launcher names.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{UnixAddr, getpeername},
+        stat::{SFlag, fstat, major, minor},
+        statfs::{FsType, fstatfs},
+    },
+};
+
+use super::{
+    error::LaunchError,
+    options::{Launch, NamedFd, XenDevice},
+};
+use crate::{
+    Device, EventChannel, GrantDevice, GuestId, PrivCmd,
+    confine::fds::{inherited, null},
+    device,
+    error::Cause,
+};
+
+/// `XENFS_SUPER_MAGIC` of Linux's `linux/magic.h`.
+const XENFS: FsType = FsType(0xabba_1974);
+/// How the name of a block device begins that is meant to be handed over.
+const BLOCK: &str = "block-";
+const MEM_MAJOR: u64 = 1;
+/// /dev/mem, /dev/kmem, /dev/port, and /dev/kmsg.
+const MEMORY: [u64; 4] = [1, 2, 4, 11];
+
+/// Opens and restricts them; none is left if one fails.
+pub(crate) fn open(
+    devices: &[XenDevice],
+    guest: GuestId,
+) -> Result<Vec<(String, OwnedFd)>, LaunchError> {
+    let mut handles = Vec::new();
+    for device in devices {
+        let fd = match device {
+            XenDevice::PrivCmd => {
+                let handle = PrivCmd::open()?.restrict(guest)?;
+                exists(&handle.guest())?;
+                duplicate(&handle)?
+            }
+            XenDevice::EventChannel => duplicate(EventChannel::open()?.restrict(guest)?)?,
+            XenDevice::GrantDevice => {
+                GrantDevice::open()?.restrict(guest)?;
+                null().map_err(LaunchError::system("open /dev/null"))?
+            }
+        };
+        handles.push((device.fd_name().to_owned(), fd));
+    }
+    Ok(handles)
+}
+
+/// The open file description is what is restricted: the duplicate is too.
+fn duplicate(handle: impl AsFd) -> Result<OwnedFd, LaunchError> {
+    handle
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(LaunchError::system("duplicate a handle"))
+}
+
+fn exists(guest: &crate::Guest) -> Result<(), LaunchError> {
+    match guest.exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(LaunchError::NoDomain(guest.id())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes what the launcher inherited, and refuses what would be a power over dom0.
+pub(crate) fn named(launch: &Launch) -> Result<Vec<(NamedFd, OwnedFd)>, LaunchError> {
+    let mut taken = Vec::new();
+    for fd in &launch.fds {
+        let refused = |reason: String| LaunchError::Fd {
+            name: fd.name.clone(),
+            number: fd.number,
+            reason,
+        };
+        let owned = inherited(fd.number).map_err(|error| match error.raw_os_error() {
+            Some(libc::EBADF) => refused("it is not open in the launcher".into()),
+            _ => refused(error.to_string()),
+        })?;
+        harmless(&fd.name, &owned, launch.guest).map_err(refused)?;
+        taken.push((fd.clone(), owned));
+    }
+    Ok(taken)
+}
+
+fn harmless(name: &str, fd: &OwnedFd, guest: Option<GuestId>) -> Result<(), String> {
+    let kernel = |errno: Errno| format!("cannot look at it: {errno}");
+    let stat = fstat(fd).map_err(kernel)?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    if fstatfs(fd).map_err(kernel)?.filesystem_type() == XENFS {
+        return Err("it is a file of xenfs, a power over all domains".into());
+    }
+    match kind {
+        SFlag::S_IFDIR => {
+            Err("it is a directory, and with it all that is above: bind it by --bind-ro".into())
+        }
+        SFlag::S_IFBLK if name.starts_with(BLOCK) => Ok(()),
+        SFlag::S_IFBLK => Err(format!(
+            "it is a block device: if the whole disk is meant for the guest, name it {BLOCK}..."
+        )),
+        SFlag::S_IFSOCK => not_to_xenstored(fd),
+        SFlag::S_IFCHR
+            if major(stat.st_rdev) == MEM_MAJOR && MEMORY.contains(&minor(stat.st_rdev)) =>
+        {
+            Err("it is the machine's memory or log".into())
+        }
+        SFlag::S_IFCHR => restricted(fd, guest),
+        _ => Ok(()),
+    }
+}
+
+/// A Xen handle has to be restricted to the guest.
+fn restricted(fd: &OwnedFd, guest: Option<GuestId>) -> Result<(), String> {
+    for kind in [
+        Device::PrivCmd,
+        Device::EventChannel,
+        Device::GrantDevice,
+        Device::GrantAllocator,
+    ] {
+        match device::identify(kind, fd.as_fd()) {
+            Err(Cause::WrongDevice { .. }) => continue,
+            Err(other) => return Err(format!("cannot tell what it is: {other}")),
+            Ok(()) => {}
+        }
+        let copy = || fd.try_clone().map_err(|error| error.to_string());
+        let adopted = match (kind, guest) {
+            (Device::PrivCmd, Some(guest)) => PrivCmd::from_fd(copy()?, guest).map(drop),
+            (Device::EventChannel, Some(guest)) => EventChannel::from_fd(copy()?, guest).map(drop),
+            _ => return Err(format!("it is a handle of {kind}, which nothing restricts")),
+        };
+        return adopted.map_err(|error| format!("it is a handle of {kind}: {error:#}"));
+    }
+    Ok(())
+}
+
+fn not_to_xenstored(fd: &OwnedFd) -> Result<(), String> {
+    use std::os::fd::AsRawFd as _;
+    let peer = getpeername::<UnixAddr>(fd.as_raw_fd());
+    let path = peer
+        .ok()
+        .and_then(|address| address.path().map(ToOwned::to_owned));
+    if path.is_some_and(|path| path.to_string_lossy().contains("xenstored")) {
+        return Err("it is a connection to xenstored, which obeys dom0 in everything".into());
+    }
+    Ok(())
+}

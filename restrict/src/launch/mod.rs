@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Starts a program confined: with handles that are restricted to one guest, and with
+//! next to no power over the machine.
+//!
+//! [`Launch`] says what; [`Plan`] says what that comes to on this machine;
+//! [`Plan::supervise`] does it in this process, which becomes the supervisor, and
+//! [`Launch::spawn`] in a process of its own, the command `dm-restrict`.
+
+mod cgroup_limit;
+mod child;
+mod control;
+mod error;
+mod filters;
+mod handles;
+mod init;
+mod instance;
+mod notify;
+mod options;
+mod plan;
+mod program;
+mod record;
+mod relay;
+mod spawn;
+mod start;
+mod supervise;
+mod wire;
+
+pub use cgroup_limit::CgroupLimit;
+pub use control::{SealError, seal};
+pub use error::LaunchError;
+pub use instance::{RUN_DIR, running};
+pub use options::{InvalidOption, Launch, NamedFd, Seal, XenDevice, parse_size};
+pub use plan::Plan;
+pub use record::{Absent, RECORD_VERSION, Record, RecordedFd};
+pub use spawn::Supervised;
+pub use supervise::{Ended, Event};
+
+use options::STDIO;
+
+/// The program's descriptors by number: standard input and outputs, Xen's handles, and
+/// those that were named, in their order.
+fn fd_names(launch: &Launch) -> Vec<(i32, String)> {
+    let stdio = STDIO.iter().map(|name| (*name).to_owned());
+    let handles = launch
+        .devices
+        .iter()
+        .map(|device| device.fd_name().to_owned());
+    let named = launch.fds.iter().map(|fd| fd.name.clone());
+    let named = named.filter(|name| !STDIO.contains(&name.as_str()));
+    (0..).zip(stdio.chain(handles).chain(named)).collect()
+}

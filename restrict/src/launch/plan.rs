@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is going to be done, on this machine: made from the options, shown by
+//! `--dry-run`, and carried out as it is.
+
+use std::{
+    fmt::{self, Write as _},
+    path::PathBuf,
+};
+
+use nix::unistd::{Uid, getegid, geteuid};
+
+use super::{
+    cgroup_limit::CgroupLimit,
+    error::LaunchError,
+    filters::Filters,
+    instance::RUN_DIR,
+    options::{EnvValue, InvalidOption, Launch, Seal, XenDevice},
+    program,
+};
+use crate::confine::{
+    Identity, Limit, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock, rlimits,
+    root::{self, Contents, Shown},
+    seccomp::{self, Denied},
+    xen_requests::{self, Phase},
+};
+
+/// The options with all that the machine adds to them.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) launch: Launch,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) program: PathBuf,
+    pub(crate) contents: Contents,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) cgroup: Option<cgroup::Parent>,
+    pub(crate) cgroup_limits: [CgroupLimit; 3],
+    pub(crate) landlock_abi: Option<u32>,
+    pub(crate) absent: Vec<MechanismError>,
+}
+
+impl Plan {
+    /// Looks at the options and the machine; changes nothing.
+    ///
+    /// # Errors
+    /// [`LaunchError`]: what makes no sense, or cannot be had here.
+    pub fn new(launch: Launch) -> Result<Self, LaunchError> {
+        launch.check()?;
+        let identity = choose(&launch)?;
+        let program = program::find(&launch.program)?;
+        let mut contents = Contents {
+            read_only: absolute(&launch.read_only)?,
+            read_write: absolute(&launch.read_write)?,
+            devices: launch.dev,
+            proc: launch.proc,
+            tmp: launch.tmp,
+        };
+        if launch.has(Mechanism::Root) {
+            for path in contents.read_only.iter().chain(&contents.read_write) {
+                root::holds_no_socket(path)?;
+            }
+        }
+        if launch.linked {
+            let (uid, gid) = ids(identity.as_ref());
+            contents
+                .read_only
+                .extend(program::linked(&program, uid, gid)?);
+        }
+        contents.read_only.push(program.clone());
+        contents.read_only.sort();
+        contents.read_only.dedup();
+
+        let mut plan = Self {
+            limits: match launch.has(Mechanism::Rlimits) {
+                true => rlimits::of_profile(launch.profile, &launch.limits),
+                false => Vec::new(),
+            },
+            cgroup_limits: CgroupLimit::all(&launch.cgroup),
+            launch,
+            identity,
+            program,
+            contents,
+            cgroup: None,
+            landlock_abi: None,
+            absent: Vec::new(),
+        };
+        if plan.launch.has(Mechanism::Landlock) {
+            plan.landlock_abi = plan.host(landlock::abi())?;
+        }
+        if plan.launch.has(Mechanism::Cgroup) {
+            plan.cgroup = plan.host(cgroup::probe())?;
+        }
+        Ok(plan)
+    }
+
+    /// What the machine lacks is noted, if it is not required.
+    fn host<T>(&mut self, offered: Result<T, MechanismError>) -> Result<Option<T>, LaunchError> {
+        match offered {
+            Ok(found) => Ok(Some(found)),
+            Err(absent) if !self.launch.require.contains(&absent.mechanism) => {
+                self.absent.push(absent);
+                Ok(None)
+            }
+            Err(absent) => Err(absent.into()),
+        }
+    }
+
+    /// Mechanisms that were to be applied, and that this machine does not have.
+    #[must_use]
+    pub fn absent(&self) -> &[MechanismError] {
+        &self.absent
+    }
+
+    /// What else somebody should know before it starts.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let identity = self.identity.as_ref().and_then(Identity::warning);
+        let absent = self
+            .absent
+            .iter()
+            .map(|absent| format!("not applied: {absent}"));
+        identity.into_iter().chain(absent).collect()
+    }
+
+    /// Whether a mechanism will be in force.
+    #[must_use]
+    pub fn applies(&self, mechanism: Mechanism) -> bool {
+        let absent = self
+            .absent
+            .iter()
+            .any(|absent| absent.mechanism == mechanism);
+        self.launch.has(mechanism) && !absent
+    }
+
+    /// The uid and gid of the program.
+    pub(crate) fn ids(&self) -> (u32, u32) {
+        ids(self.identity.as_ref())
+    }
+
+    /// Paths for Landlock: to be read, and to be changed.
+    pub(crate) fn landlock_paths(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let mut read_only = self.contents.read_only.clone();
+        let mut read_write = self.contents.read_write.clone();
+        if self.contents.proc {
+            read_only.push("/proc".into());
+        }
+        if self.contents.devices {
+            read_write.extend(root::DEVICES.map(PathBuf::from));
+        }
+        if self.contents.tmp.is_some() {
+            read_write.push("/tmp".into());
+        }
+        (read_only, read_write)
+    }
+
+    /// The program's filters.
+    pub(crate) fn filters(&self) -> Result<Filters, LaunchError> {
+        let phase = match self.launch.seal {
+            Seal::Before => Phase::Sealed,
+            Seal::After(_) => Phase::SetUp,
+        };
+        let denied = match self.launch.log_denied {
+            true => Denied::Notify,
+            false => Denied::Errno,
+        };
+        let xen_requests = self.applies(Mechanism::XenRequests);
+        let seccomp = self.applies(Mechanism::Seccomp);
+        Ok(Filters::new(xen_requests, seccomp, phase, denied)?)
+    }
+
+    /// Whose directory it is in.
+    pub(crate) fn key(&self) -> String {
+        match (self.launch.guest, self.identity.as_ref()) {
+            (Some(guest), _) => guest.get().to_string(),
+            (None, _) => format!("uid-{}", self.ids().0),
+        }
+    }
+
+    /// Its name there.
+    pub(crate) fn instance(&self) -> String {
+        match (&self.launch.instance, self.launch.guest) {
+            (Some(name), _) => name.clone(),
+            (None, Some(_)) => "dm".into(),
+            (None, None) => format!("pid-{}", std::process::id()),
+        }
+    }
+}
+
+fn choose(launch: &Launch) -> Result<Option<Identity>, LaunchError> {
+    if !launch.has(Mechanism::Identity) {
+        if geteuid().is_root() {
+            let reason = "without it the program would be root";
+            let remedy = "leave it in, or start the launcher as another user";
+            return Err(MechanismError::new(Mechanism::Identity, reason, remedy).into());
+        }
+        return Ok(None);
+    }
+    let db = UserDb::from_system()?;
+    let identity = match (launch.guest, &launch.user) {
+        (Some(guest), user) => Identity::choose(guest, user.as_deref(), &db)?,
+        (None, Some(user)) => Identity::of_user(user, &db)?,
+        (None, None) => return Err(InvalidOption::Nobody.into()),
+    };
+    Ok(Some(identity))
+}
+
+fn ids(identity: Option<&Identity>) -> (u32, u32) {
+    match identity {
+        Some(identity) => (identity.uid(), identity.gid()),
+        None => (geteuid().as_raw(), getegid().as_raw()),
+    }
+}
+
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LaunchError> {
+    let one = |path: &PathBuf| {
+        root::absolute(path).map_err(LaunchError::system("tell where a path leads"))
+    };
+    paths.iter().map(one).collect()
+}
+
+/// For a person: every mechanism, and what it will be.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let launch = &self.launch;
+        writeln!(f, "program       {}", Shown(&self.program))?;
+        if let Some(guest) = launch.guest {
+            writeln!(f, "guest         {guest}")?;
+        }
+        writeln!(f, "profile       {}", launch.profile)?;
+        if Uid::effective().is_root() {
+            writeln!(
+                f,
+                "known as      {RUN_DIR}/{}/{}",
+                self.key(),
+                self.instance()
+            )?;
+        }
+        writeln!(f, "\nmechanism     what it will be")?;
+        for mechanism in Mechanism::ALL {
+            let absent = self
+                .absent
+                .iter()
+                .find(|absent| absent.mechanism == mechanism);
+            let will = if let Some(absent) = absent {
+                format!("ABSENT: {}; {}", absent.reason, absent.remedy)
+            } else if launch.without.contains(&mechanism) {
+                "LEFT OUT by name".into()
+            } else if !launch.profile.has(mechanism) {
+                format!("not in profile {}", launch.profile)
+            } else {
+                self.detail(mechanism)
+            };
+            writeln!(f, "{:<13} {will}", mechanism.name())?;
+        }
+        self.handed_over(f)?;
+        if self.applies(Mechanism::XenRequests) {
+            writeln!(f, "\nrequests on Xen's devices")?;
+            xen_requests::describe(f)?;
+        }
+        if self.applies(Mechanism::Seccomp) {
+            writeln!(f, "\nsystem calls")?;
+            seccomp::describe(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn detail(&self, mechanism: Mechanism) -> String {
+        match mechanism {
+            Mechanism::Identity => self
+                .identity
+                .as_ref()
+                .map_or(String::new(), ToString::to_string),
+            Mechanism::Capabilities if self.launch.profile == Profile::Libxl => {
+                "none, as the change of uid leaves it".into()
+            }
+            Mechanism::Rlimits => words(&self.limits),
+            Mechanism::Cgroup => words(&self.cgroup_limits),
+            Mechanism::Landlock => {
+                format!(
+                    "version {}: only the paths below",
+                    self.landlock_abi.unwrap_or(0)
+                )
+            }
+            Mechanism::XenRequests => match self.launch.seal {
+                Seal::Before => "sealed before it starts; table below".into(),
+                Seal::After(time) => {
+                    format!(
+                        "sealed at READY=1, or {} s after the start; table below",
+                        time.as_secs()
+                    )
+                }
+            },
+            Mechanism::Seccomp if self.launch.log_denied => {
+                "allowlist below; each refused call is named".into()
+            }
+            Mechanism::Seccomp => "allowlist below".into(),
+            Mechanism::Env => {
+                let names: Vec<_> = self
+                    .launch
+                    .env
+                    .iter()
+                    .map(|(name, value)| match value {
+                        EnvValue::Given(_) => name.to_string_lossy().escape_debug().to_string(),
+                        EnvValue::Inherited => {
+                            format!("{} (inherited)", name.to_string_lossy().escape_debug())
+                        }
+                    })
+                    .collect();
+                format!(
+                    "named: {}",
+                    if names.is_empty() {
+                        "none".into()
+                    } else {
+                        names.join(" ")
+                    }
+                )
+            }
+            other => other.does().into(),
+        }
+    }
+
+    fn handed_over(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nfiles")?;
+        let mut text = String::new();
+        for path in &self.contents.read_only {
+            writeln!(text, "  read, execute  {}", Shown(path))?;
+        }
+        for path in &self.contents.read_write {
+            writeln!(text, "  change         {}", Shown(path))?;
+        }
+        if self.contents.devices {
+            writeln!(text, "  devices        {}", root::DEVICES.join(" "))?;
+        }
+        if self.contents.proc {
+            writeln!(text, "  its processes  \"/proc\"")?;
+        }
+        if let Some(size) = self.contents.tmp {
+            writeln!(text, "  in memory      \"/tmp\", {size} bytes")?;
+        }
+        f.write_str(&text)?;
+        writeln!(f, "\ndescriptors")?;
+        for (number, name) in super::fd_names(&self.launch) {
+            let what = match name.as_str() {
+                "stdin" => "/dev/null".to_owned(),
+                "stdout" | "stderr" => "a pipe; the supervisor passes it on".into(),
+                name if name == XenDevice::GrantDevice.fd_name() => {
+                    "revoked: /dev/null, as nothing restricts the device".into()
+                }
+                name if XenDevice::ALL.iter().any(|device| device.fd_name() == name) => {
+                    "restricted to the guest and verified".into()
+                }
+                _ => String::new(),
+            };
+            let named = self.launch.fds.iter().find(|fd| fd.name == name);
+            let what = named.map_or(what, |fd| {
+                format!("the launcher's descriptor {}", fd.number)
+            });
+            writeln!(f, "  {number:<3} {name:<12} {what}")?;
+        }
+        Ok(())
+    }
+}
+
+fn words<T: fmt::Display>(items: &[T]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

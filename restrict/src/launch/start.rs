@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From a plan to a program that is confined and waits for the word to go.
+
+use std::{
+    ffi::CString,
+    fs,
+    io::{self, stderr, stdout},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStrExt, net::UnixDatagram},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    sys::signal::{Signal, kill},
+    sys::wait::{WaitStatus, waitpid},
+    unistd::{ForkResult, Pid, fork, pipe2, read},
+};
+
+use super::{
+    child::{Child, Environment, variable},
+    error::LaunchError,
+    filters::Filters,
+    handles,
+    init::Init,
+    options::{EnvValue, InvalidOption, STDIO},
+    plan::Plan,
+    record::{Absent, RECORD_VERSION, Record, RecordedFd},
+    relay::Relay,
+    wire::{self, Message},
+};
+use crate::confine::{
+    Mechanism, MechanismError, Profile,
+    cgroup::{Leaf, Limits, remove_stale},
+    fds::null,
+    namespaces,
+    root::{self, Change},
+};
+
+/// The program and what keeps it: dropped, both are gone.
+pub(crate) struct Started {
+    pub(crate) processes: Processes,
+    pub(crate) status: OwnedFd,
+    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) relays: Vec<Relay>,
+    pub(crate) notify: Option<UnixDatagram>,
+    pub(crate) leaf: Option<Leaf>,
+    /// The handle that the program has, if it has one.
+    pub(crate) privcmd: Option<OwnedFd>,
+    /// Whoever reads its other end follows the supervisor.
+    _life: OwnedFd,
+}
+
+/// Children of the supervisor. Those that were not waited for are killed when dropped.
+pub(crate) struct Processes {
+    pub(crate) init: Option<Pid>,
+    pub(crate) program: Option<Pid>,
+}
+
+impl Processes {
+    /// Ends the program if it lives, and all that is in its pid namespace.
+    pub(crate) fn end(&mut self) {
+        for pid in [self.program.take(), self.init.take()]
+            .into_iter()
+            .flatten()
+        {
+            // A child that was not waited for: the number is nobody else's.
+            let _ = kill(pid, Signal::SIGKILL);
+            while waitpid(pid, None) == Err(Errno::EINTR) {}
+        }
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Plan {
+    /// Starts it. The caller has one thread, and blocks the signals that it wants to
+    /// pass on.
+    pub(crate) fn start(&self) -> Result<Started, LaunchError> {
+        let filters = self.filters()?;
+        let given = handles::named(&self.launch)?;
+        let environment = self.environment()?;
+        let handles = match self.launch.guest {
+            Some(guest) => handles::open(&self.launch.devices, guest)?,
+            None => Vec::new(),
+        };
+        let leaf = self.leaf()?;
+
+        let (life_end, life) = pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"))?;
+        let (status, childs_status) = wire::pair().map_err(system("make a socket"))?;
+        let null = null().map_err(LaunchError::system("open /dev/null"))?;
+        let mut relays = Vec::new();
+        let mut stdio = [None, None];
+        let ours: [&dyn AsFd; 2] = [&stdout(), &stderr()];
+        for ((name, slot), to) in STDIO[1..].iter().zip(&mut stdio).zip(ours) {
+            if given.iter().all(|(fd, _)| fd.name != *name) {
+                let (relay, end) = Relay::new(to.as_fd())
+                    .map_err(LaunchError::system("make a pipe for the program's output"))?;
+                relays.push(relay);
+                *slot = Some(end);
+            }
+        }
+        let fds: Vec<BorrowedFd<'_>> = super::fd_names(&self.launch)
+            .iter()
+            .map(|(number, name)| {
+                let given = given.iter().find(|(fd, _)| fd.name == *name);
+                let handle = handles.iter().find(|(handle, _)| handle == name);
+                let piped = usize::try_from(number - 1)
+                    .ok()
+                    .and_then(|at| stdio.get(at)?.as_ref());
+                let fd = given
+                    .map(|(_, fd)| fd)
+                    .or(handle.map(|(_, fd)| fd))
+                    .or(piped);
+                fd.unwrap_or(&null).as_fd()
+            })
+            .collect();
+
+        let has = |mechanism| self.applies(mechanism);
+        let (uid, gid) = self.ids();
+        let own_init = has(Mechanism::PidNs);
+        let child = Child {
+            has: &has,
+            uid,
+            gid,
+            limits: &self.limits,
+            asked: &self.launch.limits,
+            fds,
+            cgroup: leaf.as_ref().map(Leaf::procs),
+            mount_proc: self.contents.proc,
+            for_good: has(Mechanism::Capabilities) && self.launch.profile == Profile::Strict,
+            life: (has(Mechanism::ParentDeath) && !own_init).then_some(life_end.as_fd()),
+            landlock: self.landlock_abi.map(|_| self.landlock_paths()),
+            filters: &filters,
+            program: c_string(self.program.as_os_str().as_bytes())?,
+            arguments: self.arguments()?,
+            environment,
+        };
+        let init_filters = Filters::for_init(has(Mechanism::Seccomp))?;
+        let init = Init {
+            has: &has,
+            uid,
+            gid,
+            filters: &init_filters,
+        };
+
+        // Entered, and left again however it goes: the supervisor stays where it was.
+        let entered = namespaces::enter(has)?;
+        let inside = self.inside(
+            &init,
+            child,
+            life_end.as_fd(),
+            own_init,
+            (&status, childs_status),
+        );
+        entered.leave()?;
+        let (processes, notify) = inside?;
+
+        let mut started = Started {
+            processes,
+            status,
+            listener: None,
+            relays,
+            notify,
+            privcmd: handles
+                .into_iter()
+                .find_map(|(name, fd)| (name == crate::handover::PRIVCMD_NAME).then_some(fd)),
+            leaf,
+            _life: life,
+        };
+        started.listener = self.ready(started.status.as_fd())?;
+        Ok(started)
+    }
+
+    /// In the new namespaces: the root directory, init, and the child.
+    fn inside(
+        &self,
+        init: &Init<'_>,
+        child: Child<'_>,
+        life: BorrowedFd<'_>,
+        own_init: bool,
+        (ours, childs): (&OwnedFd, OwnedFd),
+    ) -> Result<(Processes, Option<UnixDatagram>), LaunchError> {
+        let mut notify = None;
+        if self.applies(Mechanism::Root) {
+            let change = match self.launch.profile {
+                Profile::Strict => Change::Pivot,
+                Profile::Libxl => Change::Chroot,
+            };
+            notify = Some(root::enter(&self.contents, change)?);
+        } else {
+            std::env::set_current_dir("/").map_err(LaunchError::system("enter /"))?;
+        }
+        let mut processes = Processes {
+            init: None,
+            program: None,
+        };
+        if own_init {
+            let (ready, inits) = pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"))?;
+            match forked("fork an init")? {
+                None => init.run(life, inits.as_fd()),
+                Some(pid) => processes.init = Some(pid),
+            }
+            drop(inits);
+            if read(&ready, &mut [0]) != Ok(1) {
+                return Err(init_failed(processes.init.take()).into());
+            }
+        }
+        match forked("fork")? {
+            None => {
+                // What only the supervisor has, or `life` would not tell.
+                close(ours.as_fd());
+                child.run(childs)
+            }
+            Some(pid) => processes.program = Some(pid),
+        }
+        Ok((processes, notify))
+    }
+
+    /// Waits until the child has done all but exec.
+    fn ready(&self, status: BorrowedFd<'_>) -> Result<Option<OwnedFd>, LaunchError> {
+        match wire::listen(status).map_err(system("hear from the child"))? {
+            Some((Message::Ready, listener)) => Ok(listener),
+            Some((message, _)) => Err(self.failed(message)),
+            None => Err(LaunchError::System {
+                what: "the child ended before it was confined; was it killed?",
+                source: io::ErrorKind::UnexpectedEof.into(),
+            }),
+        }
+    }
+
+    /// What the child's message means.
+    pub(crate) fn failed(&self, message: Message) -> LaunchError {
+        match message {
+            Message::Mechanism {
+                name,
+                reason,
+                remedy,
+            } => match name.parse() {
+                Ok(mechanism) => MechanismError::new(mechanism, reason, remedy).into(),
+                Err(_) => system("hear from the child")(Errno::EBADMSG),
+            },
+            Message::Exec { errno } => self.exec_failed(Errno::from_raw(errno)),
+            Message::Ready => system("hear from the child")(Errno::EBADMSG),
+        }
+    }
+
+    fn exec_failed(&self, errno: Errno) -> LaunchError {
+        let reason = match errno {
+            Errno::EAGAIN => {
+                let reason =
+                    "the program cannot be executed: its user has more processes than nproc allows";
+                let remedy = "end them (`dm-restrict reap`), or raise --rlimit nproc";
+                return MechanismError::new(Mechanism::Rlimits, reason, remedy).into();
+            }
+            Errno::ENOENT => match super::program::interpreter(&self.program) {
+                Ok(Some(loader)) => format!(
+                    "its loader {} is not in its root: name what it is linked with, by --bind-linked",
+                    root::Shown(&loader)
+                ),
+                _ => "it is a script, and its interpreter is not in its root: bind that".into(),
+            },
+            Errno::EACCES => {
+                "its user may not execute it, or not enter a directory of its path".into()
+            }
+            Errno::ENOEXEC => "it is not an executable of this machine, nor a script".into(),
+            Errno::E2BIG => "its arguments and environment are too long".into(),
+            other => other.desc().into(),
+        };
+        LaunchError::NotExecutable {
+            program: self.launch.program.clone(),
+            reason,
+        }
+    }
+
+    fn leaf(&self) -> Result<Option<Leaf>, LaunchError> {
+        let Some(parent) = &self.cgroup else {
+            return Ok(None);
+        };
+        let [pids, memory, swap] = self.cgroup_limits.map(super::CgroupLimit::value);
+        let name = format!("{}-{}", self.key(), self.instance());
+        remove_stale(parent, &name)?;
+        Ok(Some(Leaf::create(
+            parent,
+            &name,
+            Limits { pids, memory, swap },
+        )?))
+    }
+
+    fn arguments(&self) -> Result<Vec<CString>, LaunchError> {
+        let name = self.launch.program.as_os_str().as_bytes();
+        let rest = self
+            .launch
+            .arguments
+            .iter()
+            .map(|argument| argument.as_bytes());
+        std::iter::once(name).chain(rest).map(c_string).collect()
+    }
+
+    fn environment(&self) -> Result<Environment, LaunchError> {
+        let mut variables = Vec::new();
+        if !self.applies(Mechanism::Env) {
+            for (name, value) in std::env::vars_os() {
+                if !super::options::OURS.iter().any(|ours| name == *ours) {
+                    variables.push(variable(&name, &value));
+                }
+            }
+        }
+        for (name, value) in &self.launch.env {
+            let value = match value {
+                EnvValue::Given(value) => value.clone(),
+                EnvValue::Inherited => std::env::var_os(name).ok_or_else(|| {
+                    InvalidOption::EnvMissing(name.to_string_lossy().escape_debug().to_string())
+                })?,
+            };
+            variables.push(variable(name, &value));
+        }
+        let names: Vec<_> = super::fd_names(&self.launch).into_iter().skip(3).collect();
+        if !names.is_empty() {
+            let count = names.len().to_string();
+            let names: Vec<_> = names.into_iter().map(|(_, name)| name).collect();
+            variables.push(variable("LISTEN_FDS".as_ref(), count.as_ref()));
+            variables.push(variable(
+                "LISTEN_FDNAMES".as_ref(),
+                names.join(":").as_ref(),
+            ));
+        }
+        if let Some(guest) = self.launch.guest {
+            let domid = guest.get().to_string();
+            variables.push(variable("XEN_RESTRICT_DOMID".as_ref(), domid.as_ref()));
+        }
+        if self.applies(Mechanism::Root) {
+            variables.push(variable("NOTIFY_SOCKET".as_ref(), root::NOTIFY.as_ref()));
+        }
+        Ok(Environment {
+            variables,
+            listen: self.launch.devices.len() + self.launch.fds.len() > 0,
+        })
+    }
+
+    /// What was applied to a program that is ready.
+    pub(crate) fn record(&self, started: &Started) -> Result<Record, LaunchError> {
+        let shown = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+        let pid = started.processes.program.map_or(0, Pid::as_raw);
+        let (read_only, read_write) = self.landlock_paths();
+        let (uid, gid) = self.ids();
+        let program = std::iter::once(self.launch.program.as_os_str())
+            .chain(self.launch.arguments.iter().map(AsRef::as_ref));
+        let names = super::fd_names(&self.launch).into_iter();
+        let leaf = started.leaf.as_ref();
+        Ok(Record {
+            version: RECORD_VERSION,
+            domid: self.launch.guest.map(|guest| guest.get()),
+            instance: self.instance(),
+            pid,
+            start_time: start_time(pid).map_err(LaunchError::system("read /proc/PID/stat"))?,
+            init_pid: started.processes.init.map(Pid::as_raw),
+            supervisor_pid: nix::unistd::getpid().as_raw(),
+            profile: self.launch.profile.name().into(),
+            without: self
+                .launch
+                .without
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            absent: self
+                .absent
+                .iter()
+                .map(|absent| Absent {
+                    mechanism: absent.mechanism.name().into(),
+                    reason: absent.reason.clone(),
+                })
+                .collect(),
+            uid,
+            gid,
+            rlimits: self.limits.iter().map(ToString::to_string).collect(),
+            cgroup: leaf.map(|leaf| leaf.path().to_string_lossy().into_owned()),
+            cgroup_limits: match leaf {
+                Some(_) => self.cgroup_limits.iter().map(ToString::to_string).collect(),
+                None => Vec::new(),
+            },
+            fds: names
+                .map(|(number, name)| RecordedFd { number, name })
+                .collect(),
+            env: self
+                .launch
+                .env
+                .iter()
+                .map(|(name, _)| name.to_string_lossy().into_owned())
+                .collect(),
+            read_only: read_only.iter().map(shown).collect(),
+            read_write: read_write.iter().map(shown).collect(),
+            landlock_abi: self.landlock_abi,
+            program: program
+                .map(|part| part.to_string_lossy().into_owned())
+                .collect(),
+            started: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            sealed: self.launch.seal == super::Seal::Before,
+        })
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`; field 2 may hold anything, but ends with the last `)`.
+fn start_time(pid: i32) -> io::Result<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    let stat = String::from_utf8_lossy(&stat);
+    stat.rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn forked(what: &'static str) -> Result<Option<Pid>, LaunchError> {
+    // SAFETY: this process has one thread, as was looked at: the child may do all that
+    // this one may.
+    match unsafe { fork() }.map_err(system(what))? {
+        ForkResult::Child => Ok(None),
+        ForkResult::Parent { child } => Ok(Some(child)),
+    }
+}
+
+/// The status of an init that ended at once.
+fn init_failed(pid: Option<Pid>) -> MechanismError {
+    let status = pid.map(|pid| waitpid(pid, None));
+    let reason = match status {
+        Some(Ok(WaitStatus::Signaled(_, signal, _))) => format!("our init was killed by {signal}"),
+        _ => "our init could not be confined".into(),
+    };
+    let remedy = "see `dm-restrict doctor`, or leave it out by `--without pid-ns`";
+    MechanismError::new(Mechanism::PidNs, reason, remedy)
+}
+
+/// In a forked child: its copy, which nobody uses again.
+fn close(fd: BorrowedFd<'_>) {
+    let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&fd));
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString, LaunchError> {
+    let shown = || String::from_utf8_lossy(bytes).escape_debug().to_string();
+    CString::new(bytes).map_err(|_| InvalidOption::Nul(shown()).into())
+}
+
+fn system(what: &'static str) -> impl Fn(Errno) -> LaunchError {
+    move |errno| LaunchError::System {
+        what,
+        source: errno.into(),
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the child that becomes the program tells the supervisor, over a socket that exec
+//! closes: that it is ready, with the descriptor at which the kernel asks about its
+//! requests, or why it is not.
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv,
+        recvmsg, send, sendmsg, socketpair,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// Longer than any message of ours.
+const LONGEST: usize = 8192;
+
+/// From the child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Message {
+    /// All is applied but the filter that comes last; it waits for [`go`].
+    Ready,
+    /// A mechanism failed.
+    Mechanism {
+        name: String,
+        reason: String,
+        remedy: String,
+    },
+    /// The program cannot be executed.
+    Exec { errno: i32 },
+}
+
+/// The child's end and the supervisor's.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+}
+
+pub(crate) fn tell(
+    to: BorrowedFd<'_>,
+    message: &Message,
+    fd: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
+    let numbers: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    let control: &[_] = if numbers.is_empty() { &[] } else { &rights };
+    let text = [IoSlice::new(&text[..text.len().min(LONGEST)])];
+    sendmsg::<()>(to.as_raw_fd(), &text, control, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+}
+
+/// `None` when the other end is closed: exec did it, or the child ended.
+pub(crate) fn listen(from: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>, Errno> {
+    let mut text = vec![0; LONGEST];
+    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut into = [IoSliceMut::new(&mut text)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = recvmsg::<()>(from.as_raw_fd(), &mut into, Some(&mut control), flags)?;
+    let mut fd = None;
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = message {
+            // SAFETY: the kernel just made them for this call.
+            let owned = numbers
+                .into_iter()
+                .map(|number| unsafe { OwnedFd::from_raw_fd(number) });
+            fd = owned.last();
+        }
+    }
+    let length = received.bytes;
+    if length == 0 {
+        return Ok(None);
+    }
+    let message = serde_json::from_slice(&text[..length]).map_err(|_| Errno::EBADMSG)?;
+    Ok(Some((message, fd)))
+}
+
+/// Lets the child go on to exec.
+pub(crate) fn go(to: BorrowedFd<'_>) -> Result<(), Errno> {
+    send(to.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL).map(drop)
+}
+
+/// Waits for it. An error when the supervisor is gone, or gave up.
+pub(crate) fn wait_to_go(from: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut byte = [0];
+    match recv(from.as_raw_fd(), &mut byte, MsgFlags::empty())? {
+        1 => Ok(()),
+        _ => Err(Errno::ECANCELED),
+    }
+}
