@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command: results go to stdout, messages to stderr; 0 is done, 1 refused or
-//! failed, 2 a wrong command line.
+//! failed, 2 a wrong command line. `run` and `audit` have codes of their own.
 
 use std::{
     error::Error,
@@ -10,44 +10,28 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+mod cli;
+mod generate;
+mod list;
+mod run;
+
+use clap::Parser as _;
 use xen_restrict::{
     GuestId,
     confine::{Identity, Reaper, UserDb},
+    launch::{self, RUN_DIR},
 };
 
-/// What is known of running device models; root's.
-const RUN_DIR: &str = "/run/dm-restrict";
-
-/// Xen device models, confined to one guest.
-#[derive(Parser)]
-#[command(name = "dm-restrict", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Shows whose uid a domain's device model runs under, and by which rule
-    Identity {
-        /// The guest's domid, 1 to 32751
-        #[arg(long, value_name = "N")]
-        domid: GuestId,
-        /// A user to run under instead of the one that the rules give
-        #[arg(long, value_name = "NAME")]
-        user: Option<String>,
-    },
-    /// Kills every process of a domain's uid, a running device model too
-    Reap {
-        /// The guest's domid, 1 to 32751
-        #[arg(long, value_name = "N")]
-        domid: GuestId,
-    },
-}
+use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Run(options) => return run::run(*options),
+        Command::List { json } => list::list(json),
+        Command::Seal { domid, instance } => {
+            launch::seal(&domid.get().to_string(), &instance).map_err(Into::into)
+        }
+        Command::Generate { what, directory } => generate::generate(what, &directory),
         Command::Identity { domid, user } => identity(domid, user.as_deref()),
         Command::Reap { domid } => reap(domid),
     };

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line. Help, man pages and completions are made from these definitions.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use xen_restrict::{
+    GuestId,
+    confine::{Limit, Mechanism, Profile},
+    launch::{CgroupLimit, NamedFd, XenDevice, parse_size},
+};
+
+/// Xen device models, confined to one guest
+///
+/// Results go to standard output, messages to standard error.
+#[derive(Parser)]
+#[command(name = "dm-restrict", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Run(Box<Run>),
+    /// Lists the programs that run confined
+    List {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Seals a program: requests of its set-up phase are refused from then on
+    Seal {
+        /// The guest's domid, 1 to 32751
+        #[arg(long, value_name = "N")]
+        domid: GuestId,
+        /// The instance's name
+        #[arg(long, value_name = "NAME", default_value = "dm")]
+        instance: String,
+    },
+    /// Shows whose uid a domain's device model runs under, and by which rule
+    Identity {
+        /// The guest's domid, 1 to 32751
+        #[arg(long, value_name = "N")]
+        domid: GuestId,
+        /// A user to run under instead of the one that the rules give
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Kills every process of a domain's uid, a running device model too
+    Reap {
+        /// The guest's domid, 1 to 32751
+        #[arg(long, value_name = "N")]
+        domid: GuestId,
+    },
+    /// Writes man pages and shell completions
+    #[command(hide = true)]
+    Generate {
+        /// What
+        what: Generated,
+        /// Into this directory
+        directory: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Generated {
+    /// dm-restrict.1 and a page for each command
+    Man,
+    /// For bash, elvish, fish, PowerShell and zsh
+    Completions,
+}
+
+/// Runs a program confined, and stays until it has ended
+///
+/// The program gets a root directory, descriptors and variables that hold only what is
+/// named here, an identity of its own, and handles of Xen's devices that can affect its
+/// guest only. Either all of that is in force before its first instruction, or it is not
+/// started.
+///
+/// The exit code is the program's own, 128 + N when it was killed by signal N; 125 when it
+/// could not be started, 126 when it is not executable, 127 when it was not found.
+#[derive(Args)]
+pub(crate) struct Run {
+    /// The guest's domid, 1 to 32751; may be left out with --no-xen --user NAME
+    #[arg(long, value_name = "N")]
+    pub(crate) domid: Option<GuestId>,
+    /// Its name among the guest's programs
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+    /// Which mechanisms: libxl or strict
+    #[arg(long, value_name = "NAME", default_value_t = Profile::Strict, value_parser = parsed::<Profile>)]
+    pub(crate) profile: Profile,
+    /// Leaves a mechanism out; can be repeated
+    #[arg(long, value_name = "MECHANISM", value_parser = parsed::<Mechanism>)]
+    pub(crate) without: Vec<Mechanism>,
+    /// Does not start where the machine lacks this mechanism; can be repeated
+    #[arg(long, value_name = "MECHANISM", value_parser = parsed::<Mechanism>)]
+    pub(crate) require: Vec<Mechanism>,
+    /// A user to run under instead of the one that the rules give
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Xen's devices whose handles are opened, restricted and handed over
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "privcmd,evtchn,gntdev",
+        conflicts_with = "no_xen",
+        value_parser = parsed::<XenDevice>
+    )]
+    pub(crate) xen: Vec<XenDevice>,
+    /// Hands over no Xen handle
+    #[arg(long)]
+    pub(crate) no_xen: bool,
+    /// A file or directory that it can read and execute, at the same path; can be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bind_ro: Vec<PathBuf>,
+    /// A file or directory that it can change; can be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bind_rw: Vec<PathBuf>,
+    /// The dynamic loader and the libraries that the program is linked with
+    #[arg(long)]
+    pub(crate) bind_linked: bool,
+    /// /dev/null, zero, full, random and urandom
+    #[arg(long)]
+    pub(crate) dev: bool,
+    /// A /proc with its own processes only
+    #[arg(long)]
+    pub(crate) proc: bool,
+    /// A /tmp in memory; a number of bytes, or with K, M or G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) tmp: Option<u64>,
+    /// An open descriptor: stdin, stdout, stderr, or another name for LISTEN_FDNAMES; can be
+    /// repeated
+    #[arg(long, value_name = "NAME=NUM", value_parser = parsed::<NamedFd>)]
+    pub(crate) fd: Vec<NamedFd>,
+    /// An environment variable, with a value or as it is here; can be repeated
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<OsString>,
+    /// A limit of the process or its user, as nofile=1024; can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parsed::<Limit>)]
+    pub(crate) rlimit: Vec<Limit>,
+    /// A limit of all its processes: pids.max, memory.max, memory.swap.max; can be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parsed::<CgroupLimit>)]
+    pub(crate) cgroup: Vec<CgroupLimit>,
+    /// Seals the program so many seconds after the start, if it does not say READY=1 before;
+    /// 0 before it starts: for a guest that runs already
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) seal_after: u32,
+    /// Names system calls that were refused; slower
+    #[arg(long)]
+    pub(crate) log_denied: bool,
+    /// Audits the program when it has started, and ends it if a check fails
+    #[arg(long)]
+    pub(crate) audit: bool,
+    /// Prints what would be done, and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The program, looked for in PATH, and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARG]")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// A parser whose message is the type's own.
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
