@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::PipeWriter,
     os::fd::FromRawFd,
+    process::Command,
     ptr,
     sync::mpsc,
     thread::{self, JoinHandle},
@@ -152,7 +153,7 @@ fn what_sleeps_in_a_call_that_was_let_through_is_in_flight() {
     });
     notifier.until_sealed = |request| request == FIONBIO;
     let thread_id = take.recv().unwrap();
-    assert_eq!(notifier.in_flight(), []);
+    assert!(notifier.in_flight().is_empty());
     assert_eq!(serve(&mut notifier, 1), []);
     slow.wait_until_touched();
     notifier.seal();
@@ -221,17 +222,18 @@ fn a_thread_that_runs_may_be_inside() {
 
 #[test]
 fn a_thread_that_may_not_be_looked_at_is_inside() {
-    // The system call changes one thread, not the process.
-    let inside = thread::spawn(|| {
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let id = other.id();
+    wait_for("it to sleep", || !is_inside(id, |_| false));
+    let inside = thread::spawn(move || {
+        // The system call changes one thread, not the process.
         call(libc::SYS_setresuid, [65534, 65534, 65534, 0]).expect("run the tests as root");
-        is_inside(1, |_| false)
+        is_inside(id, |_| false)
     });
     assert!(inside.join().unwrap());
-    assert!(
-        !is_inside(1, |_| false),
-        "pid 1 sleeps, and not in an ioctl"
-    );
-    assert!(!is_inside(u32::MAX, |_| true), "there is no such thread");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(!is_inside(id, |_| true), "there is no such thread");
 }
 
 #[test]
@@ -414,13 +416,13 @@ impl SlowPage {
         // SAFETY: a new descriptor, nobody else's.
         let faults = unsafe { File::from_raw_fd(i32::try_from(faults).unwrap()) };
         let slow = Self { page, faults };
-        let mut api = Api {
+        let api = Api {
             api: 0xaa,
             features: 0,
             ioctls: 0,
         };
-        slow.ask(UFFDIO_API, &raw mut api);
-        slow.ask(UFFDIO_REGISTER, &raw mut slow.range(REGISTER_MISSING));
+        slow.ask(UFFDIO_API, api);
+        slow.ask(UFFDIO_REGISTER, slow.range(REGISTER_MISSING));
         slow
     }
 
@@ -437,9 +439,10 @@ impl SlowPage {
         }
     }
 
-    fn ask<T>(&self, request: u64, argument: *mut T) {
+    fn ask<T>(&self, request: u64, mut argument: T) {
         let fd = self.faults.as_raw_fd().cast_unsigned().into();
-        ioctl(fd, request, argument.addr() as u64).unwrap();
+        let argument = (&raw mut argument).addr() as u64;
+        ioctl(fd, request, argument).unwrap();
     }
 
     fn wait_until_touched(&self) {
@@ -448,7 +451,7 @@ impl SlowPage {
     }
 
     fn release(&self) {
-        self.ask(UFFDIO_ZEROPAGE, &raw mut self.range(0));
+        self.ask(UFFDIO_ZEROPAGE, self.range(0));
     }
 }
 
