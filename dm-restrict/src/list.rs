@@ -16,13 +16,28 @@ pub(crate) fn list(json: bool) -> Result<(), Box<dyn Error>> {
         writeln!(out)?;
         return Ok(());
     }
-    writeln!(out, "{:<6} {:<16} {:<8} {:<8} {:<8} PROGRAM", "DOMID", "INSTANCE", "PID", "PROFILE", "PHASE")?;
+    writeln!(
+        out,
+        "{:<6} {:<16} {:<8} {:<8} {:<8} PROGRAM",
+        "DOMID", "INSTANCE", "PID", "PROFILE", "PHASE"
+    )?;
     for record in running {
         let domid = record.domid.map_or("-".into(), |domid| domid.to_string());
-        let Record { instance, pid, profile, .. } = &record;
+        let Record {
+            instance,
+            pid,
+            profile,
+            ..
+        } = &record;
         let phase = if record.sealed { "sealed" } else { "set-up" };
-        let program = record.program.first().map_or(String::new(), |program| program.escape_debug().to_string());
-        writeln!(out, "{domid:<6} {instance:<16} {pid:<8} {profile:<8} {phase:<8} {program}")?;
+        let program = record
+            .program
+            .first()
+            .map_or(String::new(), |program| program.escape_debug().to_string());
+        writeln!(
+            out,
+            "{domid:<6} {instance:<16} {pid:<8} {profile:<8} {phase:<8} {program}"
+        )?;
     }
     Ok(())
 }

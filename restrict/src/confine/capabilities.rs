@@ -13,7 +13,8 @@ use super::mechanism::{Mechanism, MechanismError};
 
 /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`.
 const VERSION: u32 = 0x2008_0522;
-const LAST_CAP: &str = "/proc/sys/kernel/cap_last_cap";
+/// The highest number that a set has room for.
+const MOST: libc::c_ulong = 63;
 /// Of `linux/securebits.h`: NOROOT and NO_CAP_AMBIENT_RAISE on, NO_SETUID_FIXUP and
 /// KEEP_CAPS off (with either, leaving uid 0 would keep sets), each with its lock.
 const SECUREBITS: libc::c_ulong = 1 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7;
@@ -41,12 +42,12 @@ struct Data {
 
 /// Empties the bounding and ambient sets and locks the secure bits. Needs CAP_SETPCAP.
 pub(crate) fn give_up_for_good() -> Result<(), MechanismError> {
-    let last = std::fs::read_to_string(LAST_CAP)
-        .map_err(|error| failed(&format!("read {LAST_CAP}"), &error))?;
-    let last: u32 = last.trim().parse().unwrap_or(63);
-    for capability in 0..=last.min(63) {
-        prctl(libc::PR_CAPBSET_DROP, capability.into())
-            .map_err(|error| failed("drop from the bounding set", &error))?;
+    for capability in 0..=MOST {
+        match prctl(libc::PR_CAPBSET_DROP, capability) {
+            // One more than the kernel knows.
+            Err(error) if capability > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
+            other => other.map_err(|error| failed("drop from the bounding set", &error))?,
+        }
     }
     clear_ambient()?;
     prctl(libc::PR_SET_SECUREBITS, SECUREBITS).map_err(|error| failed("lock securebits", &error))

@@ -83,11 +83,7 @@ impl Child<'_> {
         let mut status = status;
         let Err(failed) = self.become_program(&mut status);
         let message = match failed {
-            Failed::Mechanism(error) => Some(Message::Mechanism {
-                name: error.mechanism.name().into(),
-                reason: error.reason,
-                remedy: error.remedy,
-            }),
+            Failed::Mechanism(error) => Some(error.into()),
             Failed::Exec(errno) => Some(Message::Exec {
                 errno: errno as i32,
             }),

@@ -10,10 +10,12 @@ use nix::{
     errno::Errno,
     sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask},
     sys::wait::{WaitPidFlag, WaitStatus, waitpid},
-    unistd::write,
 };
 
-use super::filters::Filters;
+use super::{
+    filters::Filters,
+    wire::{self, Message},
+};
 use crate::confine::{
     Mechanism, MechanismError, capabilities, credentials, fds, no_new_privs, parent_death,
 };
@@ -28,22 +30,27 @@ pub(crate) struct Init<'a> {
 }
 
 impl Init<'_> {
-    /// Runs until it is killed. Tells by `ready` that it follows the supervisor, or, by
-    /// closing it, that it does not.
+    /// Runs until it is killed. Tells by `ready` that it follows the supervisor, or why
+    /// it does not.
     pub(crate) fn run(&self, life: BorrowedFd<'_>, ready: BorrowedFd<'_>) -> ! {
         // Signals of the namespace's processes have no effect on a pid 1 without handlers.
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
-        if self.confine(life, ready).is_ok() {
-            reap_orphans();
+        if let Ok([life, ready]) = fds::keep_only([life, ready]) {
+            let outcome = self.confine(life.as_fd());
+            let confined = outcome.is_ok();
+            let message = outcome.map_or_else(Message::from, |()| Message::Ready);
+            if wire::tell(ready.as_fd(), &message, None).is_ok() && confined {
+                drop((life, ready));
+                reap_orphans();
+            }
         }
         // SAFETY: ends the process; nothing of the supervisor's, whose copy this is, runs.
         unsafe { libc::_exit(125) }
     }
 
-    fn confine(&self, life: BorrowedFd<'_>, ready: BorrowedFd<'_>) -> Result<(), MechanismError> {
+    fn confine(&self, life: BorrowedFd<'_>) -> Result<(), MechanismError> {
         use Mechanism as M;
         let has = self.has;
-        let [life, ready] = fds::keep_only([life, ready])?;
         if has(M::Capabilities) {
             capabilities::give_up_for_good()?;
         }
@@ -63,13 +70,7 @@ impl Init<'_> {
                 MechanismError::new(M::Seccomp, format!("init: {error}"), "see doctor")
             })?;
         }
-        write(&ready, b"r").map(drop).map_err(|errno| {
-            MechanismError::new(
-                M::PidNs,
-                format!("init: tell that it is ready: {errno}"),
-                "start it again",
-            )
-        })
+        Ok(())
     }
 }
 

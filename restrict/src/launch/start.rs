@@ -16,8 +16,8 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::signal::{Signal, kill},
-    sys::wait::{WaitStatus, waitpid},
-    unistd::{ForkResult, Pid, fork, pipe2, read},
+    sys::wait::waitpid,
+    unistd::{ForkResult, Pid, fork, pipe2},
 };
 
 use super::{
@@ -203,15 +203,13 @@ impl Plan {
             program: None,
         };
         if own_init {
-            let (ready, inits) = pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"))?;
+            let (ready, inits) = wire::pair().map_err(system("make a socket"))?;
             match forked("fork an init")? {
                 None => init.run(life, inits.as_fd()),
                 Some(pid) => processes.init = Some(pid),
             }
             drop(inits);
-            if read(&ready, &mut [0]) != Ok(1) {
-                return Err(init_failed(processes.init.take()).into());
-            }
+            self.ready(ready.as_fd())?;
         }
         match forked("fork")? {
             None => {
@@ -224,7 +222,7 @@ impl Plan {
         Ok((processes, notify))
     }
 
-    /// Waits until the child has done all but exec.
+    /// Waits until a child has done all that it has to: the program's, all but exec.
     fn ready(&self, status: BorrowedFd<'_>) -> Result<Option<OwnedFd>, LaunchError> {
         match wire::listen(status).map_err(system("hear from the child"))? {
             Some((Message::Ready, listener)) => Ok(listener),
@@ -425,17 +423,6 @@ fn forked(what: &'static str) -> Result<Option<Pid>, LaunchError> {
         ForkResult::Child => Ok(None),
         ForkResult::Parent { child } => Ok(Some(child)),
     }
-}
-
-/// The status of an init that ended at once.
-fn init_failed(pid: Option<Pid>) -> MechanismError {
-    let status = pid.map(|pid| waitpid(pid, None));
-    let reason = match status {
-        Some(Ok(WaitStatus::Signaled(_, signal, _))) => format!("our init was killed by {signal}"),
-        _ => "our init could not be confined".into(),
-    };
-    let remedy = "see `dm-restrict doctor`, or leave it out by `--without pid-ns`";
-    MechanismError::new(Mechanism::PidNs, reason, remedy)
 }
 
 /// In a forked child: its copy, which nobody uses again.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the child that becomes the program tells the supervisor, over a socket that exec
-//! closes: that it is ready, with the descriptor at which the kernel asks about its
-//! requests, or why it is not.
+//! What a child tells the supervisor, over a socket that exec closes: that it is ready,
+//! the program's with the descriptor at which the kernel asks about its requests; or why
+//! it is not.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -16,6 +16,8 @@ use nix::{
     },
 };
 use serde::{Deserialize, Serialize};
+
+use crate::confine::MechanismError;
 
 /// Longer than any message of ours.
 const LONGEST: usize = 8192;
@@ -33,6 +35,16 @@ pub(crate) enum Message {
     },
     /// The program cannot be executed.
     Exec { errno: i32 },
+}
+
+impl From<MechanismError> for Message {
+    fn from(error: MechanismError) -> Self {
+        Self::Mechanism {
+            name: error.mechanism.name().into(),
+            reason: error.reason,
+            remedy: error.remedy,
+        }
+    }
 }
 
 /// The child's end and the supervisor's.
