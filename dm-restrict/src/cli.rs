@@ -157,6 +157,12 @@ pub(crate) struct Run {
     /// Prints what would be done, and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Where a launcher wants to be told that the program runs, or why it does not
+    #[arg(long, value_name = "NUM", hide = true)]
+    pub(crate) report: Option<i32>,
+    /// Where a launcher wrote variables
+    #[arg(long, value_name = "NUM", hide = true)]
+    pub(crate) env_fd: Option<i32>,
     /// The program, looked for in PATH, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARG]")]
     pub(crate) command: Vec<OsString>,

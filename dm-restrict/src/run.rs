@@ -9,27 +9,43 @@ use std::{
     time::Duration,
 };
 
-use xen_restrict::launch::{Event, Launch, Plan, Seal};
+use xen_restrict::launch::{Event, Launch, LaunchError, Plan, Reporter, Seal, variables_from};
 
 use crate::{cli::Run, say, with_causes};
 
-/// Its own exit code is the program's, or a launcher's.
-pub(crate) fn run(options: Run) -> ExitCode {
-    let dry = options.dry_run;
-    let outcome = Plan::new(launch(options)).and_then(|plan| {
-        if dry {
-            return Ok(show(&plan));
-        }
-        let ended = plan.supervise(&mut tell)?;
-        if let Some(explanation) = ended.explanation() {
-            say(explanation);
-        }
-        Ok(ended.exit_code())
-    });
+/// Its exit code is the program's, or says why there is none.
+pub(crate) fn run(mut options: Run) -> ExitCode {
+    let mut reporter = None;
+    let outcome = supervise(&mut options, &mut reporter);
     ExitCode::from(outcome.unwrap_or_else(|error| {
         say(&with_causes(&error));
+        if let Some(reporter) = reporter {
+            reporter.failed(&error);
+        }
         error.exit_code()
     }))
+}
+
+fn supervise(options: &mut Run, reporter: &mut Option<Reporter>) -> Result<u8, LaunchError> {
+    *reporter = options.report.map(Reporter::take).transpose()?;
+    if let Some(number) = options.env_fd {
+        options.env.extend(variables_from(number)?);
+    }
+    let plan = Plan::new(launch(options))?;
+    if options.dry_run {
+        return Ok(show(&plan));
+    }
+    let ended = plan.supervise(&mut |event| match (event, reporter.take()) {
+        (Event::Started { pid }, Some(reporter)) => reporter.started(pid),
+        (event, waiting) => {
+            *reporter = waiting;
+            tell(event);
+        }
+    })?;
+    if let Some(explanation) = ended.explanation() {
+        say(explanation);
+    }
+    Ok(ended.exit_code())
 }
 
 fn show(plan: &Plan) -> u8 {
@@ -52,31 +68,31 @@ fn tell(event: Event) {
     }
 }
 
-fn launch(options: Run) -> Launch {
+fn launch(options: &Run) -> Launch {
     let mut launch = match options.domid {
         Some(guest) => Launch::new(guest),
         None => Launch::without_xen(),
     };
     launch = launch.devices(match options.no_xen {
         true => Vec::new(),
-        false => options.xen,
+        false => options.xen.clone(),
     });
     launch = launch.profile(options.profile);
-    let mut command = options.command.into_iter();
+    let mut command = options.command.iter().cloned();
     launch = launch.program(command.next().unwrap_or_default(), command);
-    for mechanism in options.without {
+    for mechanism in options.without.iter().cloned() {
         launch = launch.without(mechanism);
     }
-    for mechanism in options.require {
+    for mechanism in options.require.iter().cloned() {
         launch = launch.require(mechanism);
     }
-    for path in options.bind_ro {
+    for path in options.bind_ro.iter().cloned() {
         launch = launch.bind_read_only(path);
     }
-    for path in options.bind_rw {
+    for path in options.bind_rw.iter().cloned() {
         launch = launch.bind_read_write(path);
     }
-    for fd in options.fd {
+    for fd in options.fd.iter().cloned() {
         launch = launch.fd(fd);
     }
     for variable in &options.env {
@@ -85,16 +101,16 @@ fn launch(options: Run) -> Launch {
             (name, None) => launch.inherit_env(name),
         };
     }
-    for limit in options.rlimit {
+    for limit in options.rlimit.iter().cloned() {
         launch = launch.limit(limit);
     }
-    for limit in options.cgroup {
+    for limit in options.cgroup.iter().cloned() {
         launch = launch.cgroup_limit(limit);
     }
-    if let Some(name) = options.instance {
+    if let Some(name) = options.instance.clone() {
         launch = launch.instance(name);
     }
-    if let Some(name) = options.user {
+    if let Some(name) = options.user.clone() {
         launch = launch.user(name);
     }
     if let Some(bytes) = options.tmp {
@@ -123,4 +139,55 @@ fn split(variable: &OsStr) -> (OsString, Option<OsString>) {
     let mut parts = variable.as_bytes().splitn(2, |byte| *byte == b'=');
     let mut next = || parts.next().map(|part| OsStr::from_bytes(part).to_owned());
     (next().unwrap_or_default(), next())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use xen_restrict::confine::{Mechanism, Profile};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// What `Launch::spawn` hands to this command.
+    #[test]
+    fn options_of_a_launch_lead_back_to_it() {
+        let none: [&str; 0] = [];
+        let guest = "7".parse().unwrap();
+        for launch in [
+            Launch::new(guest).program("qemu", none),
+            Launch::without_xen()
+                .user("games")
+                .program("/bin/true", ["--domid", "-x", "--"]),
+            Launch::new(guest)
+                .instance("tpm")
+                .profile(Profile::Libxl)
+                .without(Mechanism::Root)
+                .require(Mechanism::Identity)
+                .user("games")
+                .devices(["evtchn".parse().unwrap(), "privcmd".parse().unwrap()])
+                .bind_read_only("/a b\nc")
+                .bind_read_only("-odd")
+                .bind_read_write(OsStr::from_bytes(b"/\xff"))
+                .bind_linked()
+                .dev()
+                .proc()
+                .tmp(1 << 20)
+                .fd("log=5".parse().unwrap())
+                .limit("nofile=unlimited".parse().unwrap())
+                .cgroup_limit("memory.max=1G".parse().unwrap())
+                .log_denied()
+                .seal(Seal::Before)
+                .program("program", [OsStr::from_bytes(b"\xfe")]),
+        ] {
+            let arguments = launch.options();
+            let line = ["dm-restrict".into(), "run".into()]
+                .into_iter()
+                .chain(arguments);
+            let Command::Run(options) = Cli::try_parse_from(line).unwrap().command else {
+                panic!("not `run`");
+            };
+            assert_eq!(super::launch(&options), launch);
+        }
+    }
 }

@@ -114,7 +114,16 @@ fn one_by_one(first: RawFd) -> Result<(), MechanismError> {
     Ok(())
 }
 
-/// Takes a descriptor that the launcher inherited, by its number.
+/// Takes over a descriptor that this process inherited for itself: its number is free
+/// then, but for the copy.
+pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
+    let copy = inherited(number)?;
+    // SAFETY: whoever started this process meant the number for this call alone.
+    drop(unsafe { OwnedFd::from_raw_fd(number) });
+    Ok(copy)
+}
+
+/// A copy of a descriptor that this process inherited, by its number.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: only asks; an unused number is an error.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };

@@ -74,8 +74,8 @@ const fn row(
     Row {
         mechanism,
         name,
-        libxl: matches!(profiles, Profiles::Both),
-        of_the_host: matches!(profiles, Profiles::StrictIfPresent),
+        libxl: matches!(profiles, Both),
+        of_the_host: matches!(profiles, StrictIfPresent),
         does,
     }
 }

@@ -53,7 +53,7 @@ impl Control {
             let mut order = [0; 16];
             match stream.read(&mut order) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.talking.push(stream)
+                    self.talking.push(stream);
                 }
                 Ok(length) if &order[..length] == SEAL && self.waiting.len() < MOST => {
                     self.waiting.push(stream);

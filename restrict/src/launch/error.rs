@@ -103,6 +103,14 @@ pub enum LaunchError {
     /// The launcher has several threads.
     #[error("the supervisor has {0} threads, and needs to have one: start it by `spawn`")]
     Threads(usize),
+    /// As the command reported it.
+    #[error("{text}")]
+    Reported {
+        /// The exit code that goes with it.
+        exit_code: u8,
+        /// The message, with its causes.
+        text: String,
+    },
     /// A helper could not be run, or ended without a word.
     #[error("{}: {reason}", Shown(helper))]
     Helper {
@@ -121,6 +129,7 @@ impl LaunchError {
         match self {
             Self::NotFound { .. } => 127,
             Self::NotExecutable { .. } => 126,
+            Self::Reported { exit_code, .. } => *exit_code,
             _ => 125,
         }
     }

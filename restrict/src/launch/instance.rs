@@ -26,7 +26,6 @@ const LOCK: &str = "lock";
 /// Ours, while it lives.
 pub(crate) struct Instance {
     key: String,
-    name: String,
     directory: PathBuf,
     _lock: File,
 }
@@ -94,7 +93,6 @@ impl Turn {
         });
         Ok(Instance {
             key: self.key.clone(),
-            name: name.to_owned(),
             _lock: lock.map_err(failed("lock", &path))?,
             directory,
         })
@@ -114,10 +112,6 @@ impl Drop for Turn {
 impl Instance {
     pub(crate) fn key(&self) -> &str {
         &self.key
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 
     /// Writes what was applied, whole or not at all.

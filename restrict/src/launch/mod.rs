@@ -20,6 +20,7 @@ mod plan;
 mod program;
 mod record;
 mod relay;
+mod report;
 mod spawn;
 mod start;
 mod supervise;
@@ -32,6 +33,7 @@ pub use instance::{RUN_DIR, running};
 pub use options::{InvalidOption, Launch, NamedFd, Seal, XenDevice, parse_size};
 pub use plan::Plan;
 pub use record::{Absent, RECORD_VERSION, Record, RecordedFd};
+pub use report::{Reporter, variables_from};
 pub use spawn::Supervised;
 pub use supervise::{Ended, Event};
 
@@ -48,4 +50,15 @@ fn fd_names(launch: &Launch) -> Vec<(i32, String)> {
     let named = launch.fds.iter().map(|fd| fd.name.clone());
     let named = named.filter(|name| !STDIO.contains(&name.as_str()));
     (0..).zip(stdio.chain(handles).chain(named)).collect()
+}
+
+/// A message with all that is behind it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }

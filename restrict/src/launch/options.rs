@@ -158,8 +158,22 @@ pub(crate) enum EnvValue {
 pub enum Seal {
     /// Before it starts: the guest runs already.
     Before,
-    /// After it started, at the latest; sooner when it says `READY=1`.
+    /// After it started, at the latest; sooner when it says `READY=1`. Whole seconds,
+    /// rounded up.
     After(Duration),
+}
+
+impl Seal {
+    /// 0 is before it starts. Rounded up.
+    pub(crate) fn seconds(self) -> u64 {
+        match self {
+            Self::Before => 0,
+            Self::After(time) => time
+                .as_secs()
+                .saturating_add(u64::from(time.subsec_nanos() > 0))
+                .max(1),
+        }
+    }
 }
 
 impl Default for Seal {

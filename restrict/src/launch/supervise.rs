@@ -32,7 +32,7 @@ use super::{
     plan::Plan,
     record::Record,
     start::Started,
-    wire,
+    wire, with_causes,
 };
 use crate::{
     GuestId, PrivCmd, Restricted,
@@ -526,16 +526,6 @@ fn shrink_after_sealing() -> Result<(), crate::confine::MechanismError> {
         true => capabilities::keep(KEPT),
         false => Ok(()),
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn system(what: &'static str, errno: Errno) -> LaunchError {

@@ -80,11 +80,10 @@ pub(crate) fn listen(from: BorrowedFd<'_>) -> Result<Option<(Message, Option<Own
     let mut fd = None;
     for message in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = message {
-            // SAFETY: the kernel just made them for this call.
-            let owned = numbers
-                .into_iter()
-                .map(|number| unsafe { OwnedFd::from_raw_fd(number) });
-            fd = owned.last();
+            for number in numbers {
+                // SAFETY: the kernel just made it for this call.
+                fd = Some(unsafe { OwnedFd::from_raw_fd(number) });
+            }
         }
     }
     let length = received.bytes;
