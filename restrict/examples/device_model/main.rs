@@ -2,11 +2,14 @@
 //! A device model that is confined to its guest, and then tries to get out.
 //!
 //! `cargo lab demo` runs it in dom0 of an emulated machine, with the domids of
-//! two guests: A is its own, B is somebody else's.
+//! two guests: A is its own, B is somebody else's. It runs twice: restricting itself,
+//! with all else that root may do; and, with `--confined`, started by `dm-restrict run`,
+//! which restricted its handles before and leaves it next to nothing of dom0.
 
 mod attempts;
+mod confined;
 
-use std::{env, error::Error, process::ExitCode, time::Duration};
+use std::{env, error::Error, io, process::ExitCode, time::Duration};
 
 use xen_restrict::{
     Access, EventChannel, Gfn, GrantDevice, GuestId, IoRange, IoRequest, Port, PrivCmd, Restricted,
@@ -57,10 +60,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool, Box<dyn Error>> {
-    let mut domids = env::args().skip(1);
-    let (Some(a), Some(b), None) = (domids.next(), domids.next(), domids.next()) else {
-        return Err("usage: device_model DOMID_A DOMID_B".into());
+    let mut arguments = env::args().skip(1);
+    let (Some(a), Some(b), None) = (arguments.next(), arguments.next(), arguments.next()) else {
+        return Err(
+            "usage: device_model DOMID_A DOMID_B, or device_model --confined DOMID_B".into(),
+        );
     };
+    if a == "--confined" {
+        return run_confined(b.parse()?);
+    }
     let (a, b): (GuestId, GuestId) = (a.parse()?, b.parse()?);
 
     // What an unrestricted process can do, for comparison.
@@ -79,17 +87,30 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let _revoked = grants.restrict(a)?;
     println!("restricted to {a}: every Xen handle of this process, for good\n");
 
-    serve(&privcmd, &events)?;
+    serve(&privcmd, &events, || Ok(()))?;
 
     // The guest has taken the device model over. What can it reach?
     let after = attacker.all(a, b);
     Ok(attempts::print(a, b, &before, &after))
 }
 
-/// Does the device model's work, with restricted handles only.
+/// The same device model, as a launcher starts it.
+fn run_confined(b: GuestId) -> Result<bool, Box<dyn Error>> {
+    let given = confined::receive()?;
+    println!(
+        "handed over: handles restricted to {}\n",
+        given.privcmd.restricted_to()
+    );
+    serve(&given.privcmd, &given.events, || confined::ready(&given))?;
+    Ok(confined::attack(&given, b))
+}
+
+/// Does the device model's work, with restricted handles only. Calls `ready` when
+/// nothing is left to set up.
 fn serve(
     privcmd: &PrivCmd<Restricted>,
     events: &EventChannel<Restricted>,
+    ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Box<dyn Error>> {
     let guest = privcmd.guest();
     let status = guest.map(&[STATUS], Access::ReadWrite)?;
@@ -97,6 +118,7 @@ fn serve(
     let server = guest.create_ioreq_server(false)?;
     server.map_range(&IoRange::Ports(0x500..=0x503))?;
     let mut requests = server.start(events, 1)?;
+    ready()?;
 
     let mut queue = [Port::new(0); 16];
     let mut device = Complement::default();
