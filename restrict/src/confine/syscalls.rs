@@ -95,11 +95,6 @@ pub(super) fn by_number(number: i32) -> (Verdict, Option<&'static str>) {
     }
 }
 
-/// What the call of this number here is called.
-pub(crate) fn name_of(number: i32) -> Option<&'static str> {
-    by_number(number).1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +119,6 @@ mod tests {
     fn a_number_has_a_name() {
         let number = i32::try_from(libc::SYS_ptrace).unwrap();
         assert_eq!(by_number(number), (Verdict::Refused, Some("ptrace")));
-        assert_eq!(name_of(number), Some("ptrace"));
         for unknown in [-1, i32::MAX, i32::MIN, 471] {
             assert_eq!(by_number(unknown), (Verdict::Missing, None));
         }

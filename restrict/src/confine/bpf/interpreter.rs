@@ -52,21 +52,3 @@ pub(crate) fn run(program: &[sock_filter], audit: u32, call: u32, arguments: [u6
         }
     }
 }
-
-/// The answer of several, loaded in this order: the most severe action; of equal
-/// ones the last program's, errno included.
-pub(crate) fn run_all<'a>(
-    programs: impl DoubleEndedIterator<Item = &'a Vec<sock_filter>>,
-    audit: u32,
-    call: u32,
-    arguments: [u64; 6],
-) -> u32 {
-    let severity = |answer: u32| (answer & libc::SECCOMP_RET_ACTION_FULL).cast_signed();
-    let answers = programs
-        .rev()
-        .map(|program| run(program, audit, call, arguments));
-    // Of equal ones `min_by_key` takes the first.
-    answers
-        .min_by_key(|answer| severity(*answer))
-        .unwrap_or(ALLOW)
-}
