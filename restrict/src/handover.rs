@@ -14,7 +14,10 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::stat::{SFlag, fstat, major, minor},
+};
 
 use crate::{
     error::Error,
@@ -28,6 +31,14 @@ use crate::{
 pub const PRIVCMD_NAME: &str = "xen-privcmd";
 /// The name of an event channel descriptor in `LISTEN_FDNAMES`.
 pub const EVENT_CHANNEL_NAME: &str = "xen-evtchn";
+/// The name of a gntdev descriptor in `LISTEN_FDNAMES`. Linux cannot restrict one, so it is
+/// handed over revoked: /dev/null.
+pub const GRANT_DEVICE_NAME: &str = "xen-gntdev";
+/// Names with this beginning are these; any other is refused.
+pub(crate) const PREFIX: &str = "xen-";
+const KNOWN: [&str; 3] = [PRIVCMD_NAME, EVENT_CHANNEL_NAME, GRANT_DEVICE_NAME];
+/// The number of /dev/null (Linux's `admin-guide/devices.txt`).
+const NULL: (u64, u64) = (1, 3);
 
 /// The first descriptor that is handed over (`SD_LISTEN_FDS_START`).
 const START: RawFd = 3;
@@ -95,11 +106,21 @@ impl Handover {
                 EVENT_CHANNEL_NAME => {
                     handover.events = Some(EventChannel::from_fd(fd, described.guest)?);
                 }
+                GRANT_DEVICE_NAME => is_revoked(&fd)?,
                 _ => handover.others.push((name, fd)),
             }
         }
         Ok(handover)
     }
+}
+
+fn is_revoked(fd: &OwnedFd) -> Result<(), HandoverError> {
+    let stat = fstat(fd).map_err(|errno| HandoverError::Kernel(errno.into()))?;
+    let character = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+    if character && (major(stat.st_rdev), minor(stat.st_rdev)) == NULL {
+        return Ok(());
+    }
+    Err(HandoverError::NotRevoked)
 }
 
 /// Takes an inherited descriptor.
@@ -167,10 +188,10 @@ impl Described {
             return Err(HandoverError::Count { count, named });
         }
         for (at, name) in names.iter().enumerate() {
-            if name.starts_with("xen-") && names[..at].contains(name) {
+            if name.starts_with(PREFIX) && names[..at].contains(name) {
                 return Err(HandoverError::Twice { name: name.clone() });
             }
-            if name.starts_with("xen-") && ![PRIVCMD_NAME, EVENT_CHANNEL_NAME].contains(&&**name) {
+            if name.starts_with(PREFIX) && !KNOWN.contains(&&**name) {
                 return Err(HandoverError::Unknown { name: name.clone() });
             }
         }
@@ -234,6 +255,11 @@ pub enum HandoverError {
         /// The name.
         name: String,
     },
+    /// A gntdev handle that is in force.
+    #[error(
+        "the descriptor xen-gntdev is not revoked, and nothing restricts it: use a launcher that revokes it"
+    )]
+    NotRevoked,
     /// A descriptor is not open.
     #[error(
         "descriptor {number} is not open: the launcher closed it, or something in this \
@@ -334,7 +360,7 @@ mod tests {
         assert!(matches!(error, HandoverError::Count { count: 2, named: 3 }));
         let error = parse(&[("LISTEN_FDNAMES", Some("xen-evtchn:a:xen-evtchn"))]).unwrap_err();
         assert!(matches!(error, HandoverError::Twice { .. }), "{error}");
-        let error = parse(&[("LISTEN_FDNAMES", Some("a:b:xen-gntdev"))]).unwrap_err();
+        let error = parse(&[("LISTEN_FDNAMES", Some("a:b:xen-gntalloc"))]).unwrap_err();
         assert!(matches!(error, HandoverError::Unknown { .. }), "{error}");
         for domid in ["0", "32752", "-1", "dom0", ""] {
             let error = parse(&[("XEN_RESTRICT_DOMID", Some(domid))]).unwrap_err();
@@ -355,6 +381,22 @@ mod tests {
         // SAFETY: no such number.
         let error = unsafe { take(9_999_999) }.unwrap_err();
         assert!(matches!(error, HandoverError::NotOpen { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_grant_device_is_revoked_or_refused() {
+        let one = [
+            ("LISTEN_FDS", Some("1")),
+            ("LISTEN_FDNAMES", Some("xen-gntdev")),
+        ];
+        let null = File::open("/dev/null").unwrap().into();
+        let handover = Handover::assemble(parse(&one).unwrap(), vec![null]).unwrap();
+        assert!(handover.others.is_empty());
+        for path in ["/dev/zero", "/etc/passwd"] {
+            let other = File::open(path).unwrap().into();
+            let error = Handover::assemble(parse(&one).unwrap(), vec![other]).unwrap_err();
+            assert!(matches!(error, HandoverError::NotRevoked), "{error}");
+        }
     }
 
     #[test]

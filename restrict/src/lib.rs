@@ -98,7 +98,7 @@ pub use gntalloc::{GrantAllocator, GrantedPages};
 pub use gntdev::{CopySegment, GrantDevice, GrantedByte, MappedGrants};
 pub use grant::{GrantError, UnmapNotify};
 pub use guest::{Guest, GuestMemory, Resource, ResourceMapping};
-pub use handover::{EVENT_CHANNEL_NAME, Handover, HandoverError, PRIVCMD_NAME};
+pub use handover::{EVENT_CHANNEL_NAME, GRANT_DEVICE_NAME, Handover, HandoverError, PRIVCMD_NAME};
 pub use holes::KernelHole;
 pub use hypercall::HypercallBuffer;
 pub use ids::{Gfn, GrantRef, GuestId, InvalidGuestId, IoreqServerId, Port};

@@ -11,6 +11,7 @@ mod child;
 mod control;
 mod error;
 mod filters;
+mod guest_life;
 mod handles;
 mod init;
 mod instance;

@@ -85,7 +85,7 @@ impl XenDevice {
         match self {
             Self::PrivCmd => crate::handover::PRIVCMD_NAME,
             Self::EventChannel => crate::handover::EVENT_CHANNEL_NAME,
-            Self::GrantDevice => "xen-gntdev",
+            Self::GrantDevice => crate::handover::GRANT_DEVICE_NAME,
         }
     }
 }
@@ -115,12 +115,12 @@ impl NamedFd {
     ///
     /// # Errors
     /// The name is empty, longer than 255 bytes, has a colon or a character that is not
-    /// printable ASCII, or is one that this library gives itself.
+    /// printable ASCII, or begins with `xen-`.
     pub fn new(name: &str, number: RawFd) -> Result<Self, InvalidOption> {
         let printable = name
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b':' && byte != b'=');
-        let taken = XenDevice::ALL.iter().any(|device| device.fd_name() == name);
+        let taken = name.starts_with(crate::handover::PREFIX);
         if name.is_empty() || name.len() > 255 || !printable || taken || number < 0 {
             return Err(InvalidOption::FdName(name.escape_debug().to_string()));
         }
@@ -195,7 +195,7 @@ pub enum InvalidOption {
     /// Not a name for a descriptor.
     #[error(
         "\"{0}\" cannot be a descriptor's name: 1 to 255 printable ASCII characters without `:` and \
-         `=`, and not one of Xen's handles"
+         `=`, and not beginning with xen-"
     )]
     FdName(String),
     /// Two descriptors with one name, or one descriptor twice.

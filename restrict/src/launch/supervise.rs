@@ -26,6 +26,7 @@ use nix::{
 use super::{
     control::Control,
     error::LaunchError,
+    guest_life::GuestLife,
     instance::{Instance, RUN_DIR, Turn},
     notify,
     options::Seal,
@@ -35,7 +36,7 @@ use super::{
     wire, with_causes,
 };
 use crate::{
-    GuestId, PrivCmd, Restricted,
+    GuestId, PrivCmd,
     confine::{
         Mechanism, Reaper, UserDb,
         capabilities::{self, bit},
@@ -44,13 +45,15 @@ use crate::{
 };
 
 /// Of `linux/capability.h`.
+const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_KILL: u32 = 5;
 const CAP_SETUID: u32 = 7;
 const CAP_SYS_PTRACE: u32 = 19;
 /// What the supervisor keeps: to signal the program, and to reap its uid.
 const KEPT: u64 = bit(CAP_KILL) | bit(CAP_SETUID);
-/// Until it is sealed: to see whether a thread is still in a request.
-const UNTIL_SEALED: u64 = bit(CAP_SYS_PTRACE);
+/// Until it is sealed: to see in /proc, in files that are the program's, whether a thread
+/// is still in a request.
+const UNTIL_SEALED: u64 = bit(CAP_DAC_READ_SEARCH) | bit(CAP_SYS_PTRACE);
 
 /// Passed on to the program, as it was not in the launcher's process group.
 const PASSED_ON: [Signal; 9] = [
@@ -232,7 +235,7 @@ impl Plan {
         };
         let notifier = started.listener.take().map(Notifier::new).transpose();
         let notifier = notifier.map_err(LaunchError::system("listen to the filter"))?;
-        let guest = self.watched_guest(&started)?;
+        let guest = self.guest_life(&started)?;
 
         // From here on the program is prepared, and this process needs little.
         tell(Event::Prepared { pid: record.pid });
@@ -256,6 +259,7 @@ impl Plan {
             record: &mut record,
             control,
             notifier,
+            log_denied: self.launch.log_denied,
             seal_at,
             sealing: None,
             guest,
@@ -265,15 +269,21 @@ impl Plan {
         Ok(watch.until_ended(&signals))
     }
 
-    /// A handle of the supervisor's own, restricted like the program's.
-    fn watched_guest(&self, started: &Started) -> Result<Option<PrivCmd<Restricted>>, LaunchError> {
-        let (Some(guest), Some(fd)) = (self.launch.guest, &started.privcmd) else {
+    /// By a handle of the supervisor's own, restricted like the program's.
+    fn guest_life(&self, started: &Started) -> Result<Option<GuestLife>, LaunchError> {
+        let Some(guest) = self.launch.guest else {
             return Ok(None);
         };
-        let fd = fd
-            .try_clone()
-            .map_err(LaunchError::system("duplicate a handle"))?;
-        Ok(Some(PrivCmd::from_fd(fd, guest)?))
+        let privcmd = match &started.privcmd {
+            Some(fd) => {
+                let fd = fd
+                    .try_clone()
+                    .map_err(LaunchError::system("duplicate a handle"))?;
+                Some(PrivCmd::from_fd(fd, guest)?)
+            }
+            None => None,
+        };
+        Ok(Some(GuestLife::new(guest, privcmd)))
     }
 }
 
@@ -293,10 +303,11 @@ struct Watch<'a> {
     record: &'a mut Record,
     control: Option<Control>,
     notifier: Option<Notifier>,
+    log_denied: bool,
     seal_at: Option<Instant>,
     /// When it is given up to wait for requests that are under way.
     sealing: Option<Instant>,
-    guest: Option<PrivCmd<Restricted>>,
+    guest: Option<GuestLife>,
     look_at_guest: Instant,
     tell: &'a mut dyn FnMut(Event),
 }
@@ -396,7 +407,9 @@ impl Watch<'_> {
         };
         match notifier.serve() {
             Ok(None) => {}
-            Ok(Some(denial)) => (self.tell)(Event::Denied(denial.to_string())),
+            // Only who asked for it: the program can make any number of them.
+            Ok(Some(denial)) if self.log_denied => (self.tell)(Event::Denied(denial.to_string())),
+            Ok(Some(_)) => {}
             Err(error) => {
                 // What it would have been asked is refused from here on.
                 (self.tell)(Event::Warning(format!("the filter's listener: {error}")));
@@ -489,15 +502,15 @@ impl Watch<'_> {
 
     /// A domid is used again: the program must not outlive its domain.
     fn look_at_guest(&mut self) {
-        let Some(privcmd) = &self.guest else {
+        let Some(life) = &mut self.guest else {
             return;
         };
         if self.look_at_guest > Instant::now() {
             return;
         }
         self.look_at_guest = Instant::now() + GUEST;
-        if let Ok(false) = privcmd.guest().exists() {
-            (self.tell)(Event::GuestGone(privcmd.restricted_to()));
+        if life.is_gone() {
+            (self.tell)(Event::GuestGone(life.guest()));
             self.guest = None;
             if let Some(program) = self.started.processes.program {
                 let _ = kill(program, Signal::SIGKILL);

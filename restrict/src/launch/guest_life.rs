@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether the guest is still there. A domid is used again, so its program must not
+//! outlive it.
+//!
+//! Xen keeps a domain that was destroyed for as long as somebody has its memory mapped,
+//! which is what a device model does. So the toolstack's word counts too: xenstored forgets
+//! a domain as soon as it is destroyed.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{GuestId, PrivCmd, Restricted};
+
+/// Where xenstored listens; the older path leads to the same.
+const SOCKET: &str = "/run/xenstored/socket";
+/// `XS_IS_DOMAIN_INTRODUCED` of Xen's `io/xs_wire.h`.
+const IS_DOMAIN_INTRODUCED: u32 = 17;
+/// One that is so slow is not asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// `struct xsd_sockmsg` of Xen's `io/xs_wire.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct Header {
+    kind: u32,
+    request: u32,
+    transaction: u32,
+    length: u32,
+}
+
+/// Watches one guest.
+pub(crate) struct GuestLife {
+    guest: GuestId,
+    privcmd: Option<PrivCmd<Restricted>>,
+    xenstored: Option<UnixStream>,
+    introduced: bool,
+}
+
+impl GuestLife {
+    /// With a handle that is restricted to the guest, and xenstored, where it can be reached.
+    pub(crate) fn new(guest: GuestId, privcmd: Option<PrivCmd<Restricted>>) -> Self {
+        let xenstored = UnixStream::connect(SOCKET).and_then(|socket| {
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            Ok(socket)
+        });
+        Self {
+            guest,
+            privcmd,
+            xenstored: xenstored.ok(),
+            introduced: false,
+        }
+    }
+
+    pub(crate) fn guest(&self) -> GuestId {
+        self.guest
+    }
+
+    /// Looks once. Where nothing tells, it is not gone.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        let introduced = self
+            .xenstored
+            .as_mut()
+            .map(|socket| is_introduced(socket, self.guest));
+        let forgotten = match introduced {
+            Some(Ok(now)) => {
+                let before = std::mem::replace(&mut self.introduced, now);
+                before && !now
+            }
+            Some(Err(_)) => {
+                self.xenstored = None;
+                false
+            }
+            None => false,
+        };
+        let missing = self
+            .privcmd
+            .as_ref()
+            .is_some_and(|handle| matches!(handle.guest().exists(), Ok(false)));
+        forgotten || missing
+    }
+}
+
+fn is_introduced(socket: &mut UnixStream, guest: GuestId) -> io::Result<bool> {
+    let domid = format!("{}\0", guest.get());
+    let header = Header {
+        kind: IS_DOMAIN_INTRODUCED,
+        length: u32::try_from(domid.len()).unwrap_or_default(),
+        ..Header::default()
+    };
+    socket.write_all(&[header.as_bytes(), domid.as_bytes()].concat())?;
+    let mut answer = Header::default();
+    socket.read_exact(answer.as_mut_bytes())?;
+    // "T" or "F", and its end.
+    let mut text = [0; 2];
+    if answer.kind != IS_DOMAIN_INTRODUCED || answer.length != 2 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    socket.read_exact(&mut text)?;
+    match text[0] {
+        b'T' => Ok(true),
+        b'F' => Ok(false),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// Answers each question with the next of `texts`.
+    fn played(texts: Vec<(u32, &'static [u8])>) -> GuestLife {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        thread::spawn(move || {
+            for (kind, text) in texts {
+                let mut question = [0; 18];
+                theirs.read_exact(&mut question).unwrap();
+                assert_eq!(&question[16..], b"7\0");
+                let length = u32::try_from(text.len()).unwrap();
+                let header = Header {
+                    kind,
+                    length,
+                    ..Header::default()
+                };
+                theirs
+                    .write_all(&[header.as_bytes(), text].concat())
+                    .unwrap();
+            }
+        });
+        GuestLife {
+            guest: GuestId::new(7).unwrap(),
+            privcmd: None,
+            xenstored: Some(ours),
+            introduced: false,
+        }
+    }
+
+    #[test]
+    fn a_guest_is_gone_when_it_was_known_and_is_not_any_more() {
+        let yes = (IS_DOMAIN_INTRODUCED, &b"T\0"[..]);
+        let no = (IS_DOMAIN_INTRODUCED, &b"F\0"[..]);
+        let mut life = played(vec![no, yes, yes, no]);
+        let seen: Vec<_> = (0..4).map(|_| life.is_gone()).collect();
+        assert_eq!(seen, [false, false, false, true]);
+    }
+
+    #[test]
+    fn nonsense_and_silence_do_not_end_a_program() {
+        for answer in [
+            (16, &b"EINVAL\0"[..]),
+            (IS_DOMAIN_INTRODUCED, b"X\0"),
+            (IS_DOMAIN_INTRODUCED, b""),
+        ] {
+            let mut life = played(vec![(IS_DOMAIN_INTRODUCED, b"T\0"), answer]);
+            assert!(!life.is_gone() && !life.is_gone() && !life.is_gone());
+        }
+    }
+}
