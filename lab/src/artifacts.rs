@@ -40,6 +40,12 @@ pub(crate) const TESTS: &[Program] = &[
         features: &["tokio"],
     },
     Program {
+        package: "xen-restrict",
+        kind: Kind::Test,
+        name: "kernel",
+        features: &[],
+    },
+    Program {
         package: "dm-restrict",
         kind: Kind::Test,
         name: "dom0",

@@ -18,8 +18,9 @@ use nix::fcntl::OFlag;
 use super::{absent, dir::Dir, failed, parent::Parent};
 use crate::confine::mechanism::MechanismError;
 
-/// How long processes that were killed may take to be gone.
+/// How long it may take until a group is empty: that is ending, and that was killed.
 const PATIENCE: Duration = Duration::from_secs(2);
+const LONG_PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_NAME: usize = 200;
 
@@ -51,7 +52,10 @@ struct Files {
     procs: File,
     /// Since Linux 5.14.
     kill: Option<File>,
-    events: File,
+    /// cgroup.events
+    state: File,
+    /// memory.events
+    memory: File,
 }
 
 /// Removes what it made.
@@ -107,17 +111,42 @@ impl Leaf {
         joined.map_err(|error| failed(format!("join {:?}", self.path()), &error))
     }
 
-    /// Kills all processes in it at once, also those that fork without pause. `false`:
-    /// the kernel is older than 5.14 and has no such request.
+    /// Kills all processes in it, also those that fork without pause, and returns when
+    /// none is left. `false`: the kernel is older than 5.14 and has no such request.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses, or after ten seconds some are left.
     pub fn kill(&self) -> Result<bool, MechanismError> {
-        let Some(mut file) = self.files.kill.as_ref() else {
+        let Some(mut kill) = self.files.kill.as_ref() else {
             return Ok(false);
         };
-        let killed = file.write_all(b"1").map(|()| true);
-        killed.map_err(|error| failed(format!("kill all in {:?}", self.path()), &error))
+        let what = |error| failed(format!("kill all in {:?}", self.path()), &error);
+        let deadline = Instant::now() + LONG_PATIENCE;
+        loop {
+            // More than once: a kernel may miss one that is being forked.
+            kill.write_all(b"1").map_err(what)?;
+            if self.is_empty().map_err(what)? {
+                return Ok(true);
+            }
+            if Instant::now() > deadline {
+                return Err(absent(
+                    format!(
+                        "processes in {:?} were killed, and live after 10 s",
+                        self.path()
+                    ),
+                    "they wait for a device in state D (`ps`): end that wait",
+                ));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether no live process is in it.
+    ///
+    /// # Errors
+    /// cgroup.events cannot be read.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(field(&self.files.state, "populated")? == 0)
     }
 
     /// How many of its processes the kernel has killed because memory.max was reached.
@@ -125,9 +154,7 @@ impl Leaf {
     /// # Errors
     /// memory.events cannot be read.
     pub fn oom_kills(&self) -> io::Result<u64> {
-        let mut text = [0; 1024];
-        let length = self.files.events.read_at(&mut text, 0)?;
-        oom_kills(&text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        field(&self.files.memory, "oom_kill")
     }
 
     /// Removes it. Waits up to two seconds for processes that are ending.
@@ -139,12 +166,17 @@ impl Leaf {
     }
 }
 
-fn oom_kills(text: &[u8]) -> Option<u64> {
-    let line = str::from_utf8(text)
-        .ok()?
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill "));
-    line?.parse().ok()
+/// The number after `name`, in a file of such lines.
+fn field(file: &File, name: &str) -> io::Result<u64> {
+    let mut text = [0; 1024];
+    let length = file.read_at(&mut text, 0)?;
+    parse_field(&text[..length], name).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn parse_field(text: &[u8], name: &str) -> Option<u64> {
+    let lines = str::from_utf8(text).ok()?.lines();
+    let mut fields = lines.filter_map(|line| line.split_once(' '));
+    fields.find(|(other, _)| *other == name)?.1.parse().ok()
 }
 
 /// Removes the group that a launcher left behind when it was killed. `false`: there was
@@ -216,7 +248,8 @@ impl Files {
         Ok(Self {
             procs: dir.file("cgroup.procs", OFlag::O_WRONLY)?,
             kill,
-            events: dir.file("memory.events", OFlag::O_RDONLY)?,
+            state: dir.file("cgroup.events", OFlag::O_RDONLY)?,
+            memory: dir.file("memory.events", OFlag::O_RDONLY)?,
         })
     }
 }
@@ -302,8 +335,14 @@ mod tests {
     #[test]
     fn the_count_of_killed_processes_is_one_line_of_several() {
         let text = b"low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 1\n";
-        assert_eq!(oom_kills(text), Some(3));
-        assert_eq!(oom_kills(b"oom_group_kill 1\n"), None);
-        assert_eq!(oom_kills(b"oom_kill x\n"), None);
+        assert_eq!(parse_field(text, "oom_kill"), Some(3));
+        for text in [
+            &b"oom_group_kill 1\n"[..],
+            b"oom_kill x\n",
+            b"oom_kill\n",
+            b"\xff\noom_kill 1\n",
+        ] {
+            assert_eq!(parse_field(text, "oom_kill"), None);
+        }
     }
 }

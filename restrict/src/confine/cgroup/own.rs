@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which control group this process is in, and where the machine shows it.
+//! Which control group this process is in, and where the machine shows it: to this
+//! thread, as namespaces are a thread's.
 
 use std::{
     ffi::OsString,
@@ -11,8 +12,8 @@ use std::{
 use super::{absent, failed};
 use crate::confine::mechanism::MechanismError;
 
-const CGROUP: &str = "/proc/self/cgroup";
-const MOUNTS: &str = "/proc/self/mountinfo";
+const CGROUP: &str = "/proc/thread-self/cgroup";
+const MOUNTS: &str = "/proc/thread-self/mountinfo";
 
 /// What /proc says of this process.
 #[derive(Debug)]
