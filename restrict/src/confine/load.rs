@@ -13,7 +13,7 @@ use std::{
 use nix::errno::Errno;
 use seccompiler::{BpfProgram, sock_filter};
 
-use super::bpf::FilterError;
+use super::{bpf::FilterError, no_new_privs};
 
 /// The kernel's `struct sock_fprog`.
 #[repr(C)]
@@ -40,10 +40,7 @@ pub(crate) fn load_with_listener(program: &BpfProgram) -> io::Result<OwnedFd> {
 /// For every thread of the process, or for none. Sets no-new-privs, which all threads
 /// get with it.
 pub(crate) fn load_with_no_new_privs(program: &BpfProgram) -> Result<(), FilterError> {
-    let (one, zero): (libc::c_ulong, libc::c_ulong) = (1, 0);
-    // SAFETY: takes numbers only.
-    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) };
-    Errno::result(result).map_err(io::Error::from)?;
+    no_new_privs::set().map_err(|_| FilterError::NoRight)?;
     match seccomp(program, libc::SECCOMP_FILTER_FLAG_TSYNC)? {
         0 => Ok(()),
         // It has programs that the calling thread has not.

@@ -24,6 +24,7 @@ pub(crate) mod parent_death;
 mod reap;
 pub(crate) mod rlimits;
 pub(crate) mod root;
+mod seal;
 pub mod seccomp;
 mod sender;
 pub(crate) mod session;
@@ -39,4 +40,5 @@ pub use identity::{
 pub use mechanism::{Mechanism, MechanismError, Profile, UnknownMechanism, UnknownProfile};
 pub use reap::{Process, ReapError, Reaped, Reaper};
 pub use rlimits::{InvalidLimit, Limit};
+pub use seal::{Seal, Sealed};
 pub use userdb::{Account, SubuidLine, UserDb, UserDbError};

@@ -15,6 +15,8 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::kill,
+    unistd::Pid,
 };
 
 use super::{
@@ -236,9 +238,13 @@ fn low_half(argument: u64) -> u32 {
 fn is_inside(thread: u32, until_sealed: fn(u32) -> bool) -> bool {
     match fs::read_to_string(format!("/proc/{thread}/syscall")) {
         Ok(call) => may_be_inside(&call, until_sealed),
-        // It has ended.
-        Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+        // Not to be looked at, or (without /proc, or hidden there) not to be seen.
+        Err(_) => exists(thread),
     }
+}
+
+fn exists(thread: u32) -> bool {
+    i32::try_from(thread).is_ok_and(|id| kill(Pid::from_raw(id), None) != Err(Errno::ESRCH))
 }
 
 /// By a line of /proc/<thread>/syscall: "running", or the number of the call it sleeps

@@ -46,19 +46,22 @@ pub(crate) fn program(denied: Denied) -> Result<BpfProgram, FilterError> {
     program_for(Arch::native()?, denied)
 }
 
+/// For a program that is sealed: what [`xen_requests::sealed`] refuses is refused, too.
+pub(crate) fn sealed() -> Result<BpfProgram, FilterError> {
+    refusing(Arch::native()?, false)
+}
+
 fn program_for(arch: Arch, denied: Denied) -> Result<BpfProgram, FilterError> {
     match denied {
-        Denied::Errno => {
-            let rest = compile(
-                arch,
-                refused(arch),
-                Answer::Errno(libc::EPERM),
-                Answer::Errno(libc::ENOSYS),
-            )?;
-            compile_before(arch, allowed(arch, true)?, Answer::Allow, rest)
-        }
+        Denied::Errno => refusing(arch, true),
         Denied::Notify => compile(arch, allowed(arch, false)?, Answer::Allow, Answer::Notify),
     }
+}
+
+fn refusing(arch: Arch, until_sealed: bool) -> Result<BpfProgram, FilterError> {
+    let [eperm, enosys] = [libc::EPERM, libc::ENOSYS].map(Answer::Errno);
+    let rest = compile(arch, refused(arch), eperm, enosys)?;
+    compile_before(arch, allowed(arch, until_sealed)?, Answer::Allow, rest)
 }
 
 /// Refuses what a confined program may not call, in every thread of this process and
@@ -84,7 +87,8 @@ fn refused(arch: Arch) -> Rules {
         .collect()
 }
 
-/// Calls that are allowed, with the arguments that are.
+/// Calls that are allowed, with the arguments that are; `until_sealed`: and with Xen's
+/// requests of the set-up phase.
 fn allowed(arch: Arch, until_sealed: bool) -> Result<Rules, BackendError> {
     let calls = ALLOWED.iter().flat_map(|group| group.calls);
     let rules = calls.filter_map(|call| {
@@ -316,7 +320,8 @@ mod tests {
     #[test]
     fn xens_requests_are_those_of_their_table() {
         for arch in ARCHES {
-            let programs = [Denied::Errno, Denied::Notify].map(|d| program_for(arch, d).unwrap());
+            let [errno, notify] = [Denied::Errno, Denied::Notify].map(|d| program_for(arch, d));
+            let programs = [errno, notify, refusing(arch, false)].map(Result::unwrap);
             for row in POLICY {
                 let arguments = [3, row.number.into(), 0, 0, 0, 0];
                 let ioctl = number(arch, "ioctl").unwrap();
@@ -324,9 +329,9 @@ mod tests {
                     .each_ref()
                     .map(|p| run(p, audit(arch), ioctl, arguments));
                 let expected = match row.allowed {
-                    Allowed::Always => [ALLOW; 2],
-                    Allowed::UntilSealed => [ALLOW, NOTIFY],
-                    Allowed::Never => [EPERM, NOTIFY],
+                    Allowed::Always => [ALLOW; 3],
+                    Allowed::UntilSealed => [ALLOW, NOTIFY, EPERM],
+                    Allowed::Never => [EPERM, NOTIFY, EPERM],
                 };
                 assert_eq!(answers, expected, "{}", row.request);
             }

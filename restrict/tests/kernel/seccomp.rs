@@ -52,7 +52,7 @@ fn address<T>(of: &mut T) -> u64 {
 
 /// How a child ends that does this.
 fn ends(work: impl FnOnce()) -> WaitStatus {
-    // SAFETY: this process has one thread, so its copy has all that it needs.
+    // SAFETY: the harness's thread, which the copy has not, waits and holds no lock.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             work();

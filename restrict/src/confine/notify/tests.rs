@@ -14,6 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 use seccompiler::{BpfProgram, SeccompCmpOp, SeccompRule};
 use xen_sys::{evtchn, privcmd};
 
@@ -231,9 +235,21 @@ fn a_thread_that_may_not_be_looked_at_is_inside() {
         is_inside(id, |_| false)
     });
     assert!(inside.join().unwrap());
+    // Without /proc.
+    let inside = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("run the tests as root");
+        let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(none, "/", none, private, none).unwrap();
+        mount(none, "/proc", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        is_inside(id, |_| false)
+    });
+    assert!(inside.join().unwrap());
+    assert!(!is_inside(id, |_| false));
     other.kill().unwrap();
     other.wait().unwrap();
-    assert!(!is_inside(id, |_| true), "there is no such thread");
+    for gone in [id, u32::MAX, i32::MAX.cast_unsigned()] {
+        assert!(!is_inside(gone, |_| true), "there is no such thread");
+    }
 }
 
 #[test]
