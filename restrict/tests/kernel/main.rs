@@ -7,3 +7,5 @@ mod alone;
 mod cgroup;
 mod delegation;
 mod landlock;
+mod seal;
+mod seccomp;
