@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs the command, also where /etc/passwd and /etc/subuid are the test's own.
 
+#[allow(dead_code, reason = "not every test program needs it")]
+pub(crate) mod deny;
+#[allow(dead_code, reason = "not every test program needs it")]
+pub(crate) mod launcher;
+
 use std::{fs, path::Path, process::Command};
 
 /// How a run of the command ended.
 #[derive(Debug)]
+#[allow(dead_code, reason = "not every test program needs it")]
 pub(crate) struct Run {
     pub(crate) stdout: String,
     pub(crate) stderr: String,

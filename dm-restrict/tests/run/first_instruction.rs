@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the program is and has when it starts.
+
+use std::fs;
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::Signal,
+        stat::{Mode, umask},
+    },
+    unistd::setgroups,
+};
+
+use crate::support::launcher::{Ended, Launcher};
+
+/// Descriptors that a careless launcher leaves open, and all else that it may pass on.
+fn careless(launcher: Launcher) -> Launcher {
+    launcher
+        .hook(|| {
+            for number in [5, 9, 200, 3000] {
+                // SAFETY: a new number in a process that is about to execute a program.
+                Errno::result(unsafe { libc::dup2(2, number) })?;
+            }
+            for signal in [Signal::SIGHUP as i32, Signal::SIGCHLD as i32, 34, 64] {
+                // SAFETY: no handler is installed.
+                unsafe { libc::signal(signal, libc::SIG_IGN) };
+            }
+            nix::sys::signal::SigSet::all().thread_set_mask()?;
+            umask(Mode::empty());
+            setgroups(&[nix::unistd::Gid::from_raw(4)])?;
+            Ok(())
+        })
+        .with(|command| {
+            command
+                .env("SECRET", "of the launcher")
+                .env("LISTEN_FDS", "7");
+        })
+}
+
+fn has(ended: &Ended, expected: &[(&str, &str)]) {
+    for (key, value) in expected {
+        assert_eq!(ended.value(key), *value, "{key} of {ended:?}");
+    }
+}
+
+fn env(ended: &Ended) -> Vec<&str> {
+    ended
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("env "))
+        .collect()
+}
+
+/// What both profiles promise.
+fn unprivileged(ended: &Ended) {
+    let three = format!("{0} {0} {0}", ended.uid);
+    has(
+        ended,
+        &[
+            ("uids", &three),
+            ("gids", &three),
+            ("groups", "[]"),
+            ("effective", "0"),
+            ("permitted", "0"),
+            ("inheritable", "0"),
+            ("ambient", "0"),
+            ("seccomp", "2"),
+            ("cwd", "/"),
+            ("blocked", "[]"),
+            ("rlimit core", "0 0"),
+            ("rlimit memlock", "0 0"),
+            ("rlimit locks", "0 0"),
+            ("rlimit msgqueue", "0 0"),
+        ],
+    );
+}
+
+#[test]
+fn strict_leaves_nothing() {
+    let launcher = careless(Launcher::new()).options(["--env", "NAMED=value=with=signs"]);
+    let ended = launcher.probe_does(["report"]).with_code(0);
+    unprivileged(&ended);
+    has(
+        &ended,
+        &[
+            ("bounding", "0"),
+            // NOROOT, NO_CAP_AMBIENT_RAISE; locks of these, and of the two that are off.
+            ("securebits", "eb"),
+            ("no-new-privs", "1"),
+            ("fds", "0 1 2"),
+            ("umask", "077"),
+            ("pid", "2"),
+            ("ppid", "0"),
+            ("pgrp", "2"),
+            ("sid", "2"),
+            ("ignored", "[]"),
+            ("rlimit nice", "0 0"),
+            ("rlimit rtprio", "0 0"),
+        ],
+    );
+    assert_eq!(
+        env(&ended),
+        ["NAMED=value=with=signs", "NOTIFY_SOCKET=/notify"]
+    );
+}
+
+#[test]
+fn libxl_does_what_its_column_says() {
+    let launcher = careless(Launcher::new()).options(["--profile", "libxl"]);
+    let ended = launcher.probe_does(["report"]).with_code(0);
+    unprivileged(&ended);
+    has(
+        &ended,
+        &[
+            ("securebits", "0"),
+            ("no-new-privs", "0"),
+            // The launcher's own are not closed; but those of the supervisor are.
+            ("fds", "0 1 2 5 9 200 3000"),
+            ("umask", "000"),
+            ("rlimit fsize", "262144 262144"),
+        ],
+    );
+    assert_ne!(ended.value("bounding"), "0");
+    assert!(env(&ended).contains(&"SECRET=of the launcher"), "{ended:?}");
+    assert!(!env(&ended).contains(&"LISTEN_FDS=7"), "{ended:?}");
+}
+
+#[test]
+fn securebits_of_the_launcher_do_not_keep_capabilities() {
+    const KEEP_CAPS_AND_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2 | 1 << 4;
+    for profile in ["strict", "libxl"] {
+        let launcher = Launcher::new().options(["--profile", profile]).hook(|| {
+            let bits = KEEP_CAPS_AND_NO_SETUID_FIXUP;
+            // SAFETY: takes numbers.
+            let result = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
+            Errno::result(result)?;
+            Ok(())
+        });
+        unprivileged(&launcher.probe_does(["report"]).with_code(0));
+    }
+}
+
+#[test]
+fn namespaces_are_its_own() {
+    for (profile, own) in [
+        ("strict", &["mnt", "ipc", "net", "pid", "uts", "cgroup"][..]),
+        ("libxl", &["mnt", "ipc"]),
+    ] {
+        let mut running = Launcher::new()
+            .options(["--profile", profile])
+            .start_probe(["say=here", "forever"]);
+        assert_eq!(running.line(), "here");
+        let namespace =
+            |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+        let [program, supervisor] =
+            [running.program(), running.supervisor()].map(|pid| pid.to_string());
+        for kind in ["mnt", "ipc", "net", "pid", "uts", "cgroup", "user"] {
+            let is_own = namespace(&program, kind) != namespace(&supervisor, kind);
+            assert_eq!(is_own, own.contains(&kind), "{profile} {kind}");
+        }
+        // The one that the launcher made is where it was.
+        for kind in ["ipc", "net", "pid", "uts", "cgroup", "user"] {
+            assert_eq!(
+                namespace(&supervisor, kind),
+                namespace("self", kind),
+                "{kind}"
+            );
+        }
+        running.signal(Signal::SIGTERM);
+        running.wait().with_code(128 + 15);
+    }
+}
+
+#[test]
+fn what_the_supervisor_keeps_is_listed() {
+    let mut running = Launcher::new().start_probe(["say=here", "forever"]);
+    running.line();
+    let capabilities = |pid: String| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let lines = status.lines().filter(|line| line.starts_with("Cap"));
+        lines
+            .map(|line| {
+                line.split_whitespace()
+                    .nth(1)
+                    .unwrap()
+                    .trim_start_matches('0')
+                    .to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    // Inheritable, permitted, effective, bounding, ambient: KILL and SETUID, and
+    // SYS_PTRACE until it is sealed.
+    let supervisor = capabilities(running.supervisor().to_string());
+    assert_eq!(supervisor, ["", "800a0", "800a0", "", ""]);
+    let init = running.record()["init_pid"].to_string();
+    assert_eq!(capabilities(init.clone()), ["", "", "", "", ""]);
+    let fds = fs::read_dir(format!("/proc/{init}/fd")).unwrap().count();
+    assert_eq!(fds, 0, "init has descriptors");
+    running.signal(Signal::SIGTERM);
+    running.wait().with_code(128 + 15);
+}
