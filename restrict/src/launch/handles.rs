@@ -26,11 +26,20 @@ use crate::{
 
 /// `XENFS_SUPER_MAGIC` of Linux's `linux/magic.h`.
 const XENFS: FsType = FsType(0xabba_1974);
-/// How the name of a block device begins that is meant to be handed over.
+/// How the names of devices begin that are meant to be handed over whole.
 const BLOCK: &str = "block-";
-const MEM_MAJOR: u64 = 1;
-/// /dev/mem, /dev/kmem, /dev/port, and /dev/kmsg.
-const MEMORY: [u64; 4] = [1, 2, 4, 11];
+const CHARACTER: &str = "char-";
+/// Major numbers, and the first and last minor, of character devices that are harmless
+/// (Linux's `admin-guide/devices.txt`): null, zero, full, random, urandom; terminals.
+const HARMLESS: [(u64, u64, u64); 6] = [
+    (1, 3, 3),
+    (1, 5, 5),
+    (1, 7, 9),
+    (4, 0, 255),
+    (5, 0, 255),
+    (136, 0, u64::MAX),
+];
+const MISC_MAJOR: u64 = 10;
 
 /// Opens and restricts them; none is left if one fails.
 pub(crate) fn open(
@@ -107,18 +116,47 @@ fn harmless(name: &str, fd: &OwnedFd, guest: Option<GuestId>) -> Result<(), Stri
             "it is a block device: if the whole disk is meant for the guest, name it {BLOCK}..."
         )),
         SFlag::S_IFSOCK => not_to_xenstored(fd),
-        SFlag::S_IFCHR
-            if major(stat.st_rdev) == MEM_MAJOR && MEMORY.contains(&minor(stat.st_rdev)) =>
-        {
-            Err("it is the machine's memory or log".into())
-        }
-        SFlag::S_IFCHR => restricted(fd, guest),
+        SFlag::S_IFCHR => character_device(name, fd, stat.st_rdev, guest),
         _ => Ok(()),
     }
 }
 
-/// A Xen handle has to be restricted to the guest.
-fn restricted(fd: &OwnedFd, guest: Option<GuestId>) -> Result<(), String> {
+fn character_device(
+    name: &str,
+    fd: &OwnedFd,
+    number: u64,
+    guest: Option<GuestId>,
+) -> Result<(), String> {
+    let (major, minor) = (major(number), minor(number));
+    let within =
+        |(of, first, last): &(u64, u64, u64)| major == *of && (*first..=*last).contains(&minor);
+    if HARMLESS.iter().any(within) || is_restricted(fd, guest)? {
+        return Ok(());
+    }
+    if major == MISC_MAJOR && is_xens(minor)? {
+        return Err("it is a device of Xen's that nothing restricts".into());
+    }
+    if name.starts_with(CHARACTER) {
+        return Ok(());
+    }
+    Err(format!(
+        "it is a device: if all that it can do is meant for the program, name it {CHARACTER}..."
+    ))
+}
+
+/// The kernel's list has lines of a minor number and a name.
+fn is_xens(minor: u64) -> Result<bool, String> {
+    let list = std::fs::read_to_string("/proc/misc")
+        .map_err(|error| format!("read /proc/misc: {error}"))?;
+    Ok(list.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next().and_then(|number| number.parse().ok()) == Some(minor)
+            && words.next().is_some_and(|name| name.starts_with("xen/"))
+    }))
+}
+
+/// Whether it is a Xen handle, and restricted to the guest.
+fn is_restricted(fd: &OwnedFd, guest: Option<GuestId>) -> Result<bool, String> {
     for kind in [
         Device::PrivCmd,
         Device::EventChannel,
@@ -136,9 +174,12 @@ fn restricted(fd: &OwnedFd, guest: Option<GuestId>) -> Result<(), String> {
             (Device::EventChannel, Some(guest)) => EventChannel::from_fd(copy()?, guest).map(drop),
             _ => return Err(format!("it is a handle of {kind}, which nothing restricts")),
         };
-        return adopted.map_err(|error| format!("it is a handle of {kind}: {error:#}"));
+        return match adopted {
+            Ok(()) => Ok(true),
+            Err(error) => Err(format!("it is a handle of {kind}: {error:#}")),
+        };
     }
-    Ok(())
+    Ok(false)
 }
 
 fn not_to_xenstored(fd: &OwnedFd) -> Result<(), String> {
