@@ -2,11 +2,12 @@
 //! Builds what runs in dom0, statically, so that it runs in any suite's dom0; and the
 //! guest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::contents::{Contents, STOCK_QEMU, TOOLSTACK};
 use crate::paths;
 use crate::process;
 use crate::progress::say;
@@ -31,25 +32,51 @@ pub(crate) enum Kind {
     Bin,
 }
 
-/// The tests that need real Xen: add a row to have one more run.
-pub(crate) const TESTS: &[Program] = &[
-    Program {
-        package: "xen-restrict",
-        kind: Kind::Test,
-        name: "xen",
-        features: &["tokio"],
+/// A program of tests, and what they need in dom0.
+#[derive(Debug)]
+pub(crate) struct Test {
+    pub(crate) program: Program,
+    pub(crate) contents: &'static Contents,
+}
+
+/// The tests that need real Xen: add a row to have one more run. Dom0 has what the most
+/// demanding of those needs that run.
+pub(crate) const TESTS: &[Test] = &[
+    Test {
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Test,
+            name: "xen",
+            features: &["tokio"],
+        },
+        contents: &TOOLSTACK,
     },
-    Program {
-        package: "xen-restrict",
-        kind: Kind::Test,
-        name: "kernel",
-        features: &[],
+    Test {
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Test,
+            name: "kernel",
+            features: &[],
+        },
+        contents: &TOOLSTACK,
     },
-    Program {
-        package: "dm-restrict",
-        kind: Kind::Test,
-        name: "dom0",
-        features: &[],
+    Test {
+        program: Program {
+            package: "dm-restrict",
+            kind: Kind::Test,
+            name: "dom0",
+            features: &[],
+        },
+        contents: &TOOLSTACK,
+    },
+    Test {
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Test,
+            name: "stock_qemu",
+            features: &[],
+        },
+        contents: &STOCK_QEMU,
     },
 ];
 
@@ -85,8 +112,13 @@ pub(crate) const TOOLS: &[Tool] = &[
 
 /// What `cargo lab demo` shows, one after the other: names, and command lines of dom0's
 /// shell, where the tools are in `PATH`.
-pub(crate) const DEMO: &[(&str, &str)] =
-    &[("device_model", r#"device_model "$XEN_LAB_A" "$XEN_LAB_B""#)];
+pub(crate) const DEMO: &[(&str, &str)] = &[
+    ("device_model", r#"device_model "$XEN_LAB_A" "$XEN_LAB_B""#),
+    (
+        "dm-restrict",
+        r#"dm-restrict run --domid "$XEN_LAB_A" -- "$XEN_LAB_DEVICE_MODEL" --confined "$XEN_LAB_B""#,
+    ),
+];
 
 /// Builds a program; returns the executable's path.
 ///
@@ -110,6 +142,21 @@ pub(crate) fn build(program: &Program) -> Result<PathBuf> {
     command.args(["--message-format=json-render-diagnostics", "--quiet"]);
     static_and_small(&mut command);
     executable(&mut command, program.name)
+}
+
+/// Has a test program tests for these arguments of libtest?
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn has_tests(executable: &Path, arguments: &[String]) -> Result<bool> {
+    let output = Command::new(executable)
+        .args(arguments)
+        .arg("--list")
+        .output()
+        .with_context(|| format!("cannot start {}", executable.display()))?;
+    // What it does not understand it shall say in dom0, where the user sees it.
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(!output.status.success() || text.lines().any(|line| line.ends_with(": test")))
 }
 
 /// Builds the guest; returns its kernel's path.

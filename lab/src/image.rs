@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
+use crate::contents::{Contents, LOADED_LATER, MODULES};
 use crate::cpio::Archive;
 use crate::elf;
 use crate::packages::{Apt, Closure};
@@ -19,7 +20,7 @@ use crate::paths;
 use crate::process;
 use crate::progress::say;
 use crate::root::Root;
-use crate::suite::{LOADED_LATER, MODULES, Suite};
+use crate::suite::Suite;
 
 /// Raised when this file starts to build something else from the same inputs.
 const RECIPE: u32 = 2;
@@ -70,17 +71,17 @@ impl Image {
     }
 }
 
-/// The suite's image, from the cache if its inputs are what they were.
+/// The suite's image with these contents, from the cache if its inputs are what they were.
 ///
 /// # Errors
 /// The packages cannot be had, or do not hold what is expected.
-pub(crate) fn ensure(suite: &Suite) -> Result<Image> {
+pub(crate) fn ensure(suite: &Suite, contents: &Contents) -> Result<Image> {
     let cache = paths::cache(suite.name)?;
     let _lock = paths::lock(&cache)?;
-    let apt = Apt::new(suite, &cache);
+    let apt = Apt::new(suite, contents, &cache);
     let closure = apt.resolve()?;
     let images = cache.join("images");
-    let folder = images.join(key(suite, &closure));
+    let folder = images.join(key(suite, contents, &closure));
     if folder.exists() {
         File::open(&folder)?.set_modified(SystemTime::now())?;
         return Ok(Image { folder });
@@ -89,7 +90,10 @@ pub(crate) fn ensure(suite: &Suite) -> Result<Image> {
     let packages = apt.download(&closure)?;
     fs::create_dir_all(&images)?;
     paths::need_room(&cache, 1500)?;
-    say(&format!("building the image of {}", suite.name));
+    say(&format!(
+        "building the image of {} with {}",
+        suite.name, contents.name
+    ));
     let work = tempfile::Builder::new()
         .prefix("building-")
         .tempdir_in(&cache)?;
@@ -97,7 +101,7 @@ pub(crate) fn ensure(suite: &Suite) -> Result<Image> {
     unpack(&packages, root.path())?;
     let built = work.path().join("image");
     fs::create_dir(&built)?;
-    build(suite, &root, &built)
+    build(suite, contents, &root, &built)
         .with_context(|| format!("the image of {} cannot be built", suite.name))?;
     // In one step, so that nobody sees half an image.
     fs::rename(&built, &folder)?;
@@ -105,9 +109,14 @@ pub(crate) fn ensure(suite: &Suite) -> Result<Image> {
     Ok(Image { folder })
 }
 
-fn key(suite: &Suite, closure: &Closure) -> String {
+fn key(suite: &Suite, contents: &Contents, closure: &Closure) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{RECIPE} {suite:?} {:?}", suite.programs()));
+    hash.update(format!("{RECIPE} {suite:?} {contents:?}"));
+    hash.update(format!(
+        "{:?} {:?}",
+        contents.programs(suite),
+        contents.files(suite)
+    ));
     hash.update(format!(
         "{MODULES:?} {LOADED_LATER:?} {EMPTY_FOLDERS:?} {FILES:?}"
     ));
@@ -135,7 +144,7 @@ fn unpack(packages: &[PathBuf], root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn build(suite: &Suite, root: &Root, to: &Path) -> Result<()> {
+fn build(suite: &Suite, contents: &Contents, root: &Root, to: &Path) -> Result<()> {
     let packed = root.read(&format!("boot/xen-{}-amd64.gz", suite.xen))?;
     let mut xen = Vec::new();
     GzDecoder::new(packed.as_slice())
@@ -146,7 +155,7 @@ fn build(suite: &Suite, root: &Root, to: &Path) -> Result<()> {
 
     let file = BufWriter::new(File::create(to.join("root.cpio"))?);
     let mut archive = Archive::new(file);
-    fill(&mut archive, suite, root)?;
+    fill(&mut archive, suite, contents, root)?;
     archive.finish()?.flush()?;
     Ok(())
 }
@@ -162,7 +171,12 @@ fn kernel(root: &Root) -> Result<Vec<u8>> {
     root.read(&format!("{MODULE_FOLDER}/{version}/vmlinuz"))
 }
 
-fn fill<W: Write>(archive: &mut Archive<W>, suite: &Suite, root: &Root) -> Result<()> {
+fn fill<W: Write>(
+    archive: &mut Archive<W>,
+    suite: &Suite,
+    contents: &Contents,
+    root: &Root,
+) -> Result<()> {
     for folder in EMPTY_FOLDERS {
         archive.folder(folder)?;
     }
@@ -174,12 +188,15 @@ fn fill<W: Write>(archive: &mut Archive<W>, suite: &Suite, root: &Root) -> Resul
         archive.file(path, 0o644, text.as_bytes())?;
     }
     archive.file("bin/busybox", 0o755, &root.read("bin/busybox")?)?;
-    let programs = suite.programs();
+    let programs = contents.programs(suite);
     for path in programs
         .iter()
         .chain(&elf::libraries(root, &programs, LOADED_LATER)?)
     {
         archive.file(path, 0o755, &root.read(path)?)?;
+    }
+    for path in contents.files(suite) {
+        archive.file(&path, 0o644, &root.read(&path)?)?;
     }
     for module in MODULES {
         let bytes = read_module(root, module)?;

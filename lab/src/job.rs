@@ -8,22 +8,49 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::artifacts::{TOOLS, Tool};
+use crate::contents::{Contents, MODULES};
 use crate::cpio::Archive;
 use crate::dom0::Dom0;
-use crate::suite::{MODULES, Suite};
+use crate::suite::Suite;
 
 const INIT: &str = include_str!("init.sh");
 const GUEST_CONFIG: &str = include_str!("guest.cfg");
+const HVM_CONFIG: &str = include_str!("hvm.cfg");
 
 /// What a run does in dom0, and what it needs there besides the image.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Work {
+    pub(crate) contents: &'static Contents,
     pub(crate) executables: Vec<Executable>,
     pub(crate) jobs: Vec<Job>,
 }
 
+impl Work {
+    pub(crate) fn new(contents: &'static Contents, executables: Vec<Executable>) -> Self {
+        Self {
+            contents,
+            executables,
+            jobs: Vec::new(),
+        }
+    }
+
+    /// One more job: runs an executable with these arguments, whatever is in them.
+    pub(crate) fn start(&mut self, executable: Executable, arguments: &[String]) {
+        let mut line = format!("exec {}", quote(&installed(&executable.name)));
+        for word in arguments {
+            line += " ";
+            line += &quote(word);
+        }
+        self.jobs.push(Job {
+            name: executable.name.clone(),
+            line,
+        });
+        self.executables.push(executable);
+    }
+}
+
 /// A program of this machine that dom0 has in `/lab/bin`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Executable {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
@@ -34,18 +61,6 @@ pub(crate) struct Executable {
 pub(crate) struct Job {
     pub(crate) name: String,
     pub(crate) line: String,
-}
-
-impl Job {
-    /// Runs an executable with these arguments, whatever is in them.
-    pub(crate) fn of(executable: &Executable, arguments: &[String]) -> Self {
-        let words = arguments.iter().map(|word| format!(" {}", quote(word)));
-        Self {
-            name: executable.name.clone(),
-            line: format!("exec {}", quote(&installed(&executable.name)))
-                + &words.collect::<String>(),
-        }
-    }
 }
 
 fn installed(name: &str) -> String {
@@ -82,6 +97,7 @@ impl Plan<'_> {
         let mut archive = Archive::new(Vec::new());
         archive.file("init", 0o755, INIT.as_bytes())?;
         archive.file("guest/guest.cfg", 0o644, GUEST_CONFIG.as_bytes())?;
+        archive.file("guest/hvm.cfg", 0o644, HVM_CONFIG.as_bytes())?;
         archive.file("guest/kernel", 0o644, &read(&self.guest)?)?;
         archive.file("lab/config", 0o644, self.config().as_bytes())?;
         archive.file("etc/profile", 0o644, self.profile().as_bytes())?;
@@ -132,6 +148,7 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contents::TOOLSTACK;
 
     #[test]
     fn arguments_reach_the_program_as_they_are() {
@@ -139,7 +156,8 @@ mod tests {
             name: "xen".to_owned(),
             path: PathBuf::new(),
         };
-        let job = Job::of(&executable, &["it's $HOME".to_owned(), String::new()]);
-        assert_eq!(job.line, "exec '/lab/bin/xen' 'it'\\''s $HOME' ''");
+        let mut work = Work::new(&TOOLSTACK, Vec::new());
+        work.start(executable, &["it's $HOME".to_owned(), String::new()]);
+        assert_eq!(work.jobs[0].line, "exec '/lab/bin/xen' 'it'\\''s $HOME' ''");
     }
 }

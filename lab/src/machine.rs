@@ -95,8 +95,8 @@ pub(crate) fn run(
     qemu::lay_out(image, plan, folder)?;
     let mut console = Console::create(folder.join("console.log"))?;
     say(&format!(
-        "booting Xen {} with Linux {} in a {} dom0",
-        plan.suite.xen, plan.suite.linux, plan.dom0.name
+        "booting Xen {} with Linux {} in a {} dom0 with {}",
+        plan.suite.xen, plan.suite.linux, plan.dom0.name, plan.work.contents.name
     ));
     let mut qemu = qemu::start(|console, port| qemu::command(plan, folder, console, port))?;
     let result = follow(&mut qemu, &mut console, plan, limits);
@@ -246,6 +246,7 @@ fn report(stop: &Stop, console: &Console, folder: &Path) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contents::TOOLSTACK;
     use crate::dom0::PV;
     use crate::job::{Job, Work};
     use crate::suite::SUITES;
@@ -261,7 +262,7 @@ mod tests {
         };
         let work = Work {
             jobs: vec![job(), job()],
-            ..Work::default()
+            ..Work::new(&TOOLSTACK, Vec::new())
         };
         let plan = Plan {
             suite: &SUITES[1],

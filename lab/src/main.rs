@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod console;
+mod contents;
 mod cpio;
 mod dom0;
 mod elf;
@@ -31,6 +32,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use contents::Contents;
 use dom0::Dom0;
 use session::System;
 use suite::Suite;
@@ -69,9 +71,16 @@ enum Task {
     /// Tests and demonstration on every suite, in each kind of dom0 that it boots.
     Matrix,
     /// A dom0 prompt with guests A and B.
-    Shell,
+    Shell {
+        /// What dom0 has.
+        #[arg(long, default_value = contents::DEFAULT)]
+        contents: &'static Contents,
+    },
     /// A static executable of yours in dom0.
     Run {
+        /// What dom0 has.
+        #[arg(long, default_value = contents::DEFAULT)]
+        contents: &'static Contents,
         executable: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -121,10 +130,11 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         // One boot for all.
         Task::Check => steps::run_all(|| system.run(&session::everything()?)),
         Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),
-        Task::Shell => system.shell(),
+        Task::Shell { contents } => system.shell(contents),
         Task::Run {
+            contents,
             executable,
             arguments,
-        } => system.run(&session::other(executable, arguments)?),
+        } => system.run(&session::other(contents, executable, arguments)?),
     }
 }

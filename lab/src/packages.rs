@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
+use crate::contents::Contents;
 use crate::paths;
 use crate::process;
 use crate::progress::say;
@@ -18,21 +19,26 @@ use crate::suite::Suite;
 /// How old the lists may get before the archive is asked again.
 const LISTS_LIVE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An apt state in a folder.
+/// An apt state in a folder, and what is asked of it.
 pub(crate) struct Apt<'a> {
     suite: &'a Suite,
+    contents: &'a Contents,
     folder: PathBuf,
 }
 
-/// The dependency closure of a suite's packages: file names, which carry the versions.
+/// The files with answers begin so.
+const ANSWER: &str = "resolved-";
+
+/// The dependency closure of an image's packages: file names, which carry the versions.
 pub(crate) struct Closure {
     pub(crate) files: Vec<String>,
 }
 
 impl<'a> Apt<'a> {
-    pub(crate) fn new(suite: &'a Suite, cache: &Path) -> Self {
+    pub(crate) fn new(suite: &'a Suite, contents: &'a Contents, cache: &Path) -> Self {
         Self {
             suite,
+            contents,
             folder: cache.join("apt"),
         }
     }
@@ -44,8 +50,8 @@ impl<'a> Apt<'a> {
     /// The archive cannot be reached and there is no earlier answer.
     pub(crate) fn resolve(&self) -> Result<Closure> {
         // The answer belongs to the question: other packages, other file.
-        let names = self.suite.packages();
-        let answer = self.folder.join("resolved");
+        let names = self.contents.packages(self.suite);
+        let answer = self.folder.join(format!("{ANSWER}{}", self.contents.name));
         let question = format!("# {}\n", names.join(" "));
         let earlier = fs::read_to_string(&answer)
             .ok()
@@ -58,7 +64,11 @@ impl<'a> Apt<'a> {
             });
         }
 
-        if let Err(error) = self.update() {
+        // Other contents of the same suite may have asked just now.
+        let updated = self.folder.join("updated");
+        if !is_recent(&updated)
+            && let Err(error) = self.update().and_then(|()| Ok(fs::write(&updated, "")?))
+        {
             let Some(files) = earlier else {
                 return Err(error);
             };
@@ -70,6 +80,8 @@ impl<'a> Apt<'a> {
         let output = process::run(
             self.apt_get()?
                 .args(["install", "--print-uris", "-qq", "-y"])
+                // It does not name what is in its cache: here it has none.
+                .args(["-o", "Dir::Cache::archives=no-archives"])
                 .args(&names),
         )
         .with_context(|| {
@@ -107,21 +119,35 @@ impl<'a> Apt<'a> {
         process::run(
             self.apt_get()?
                 .args(["install", "--download-only", "-q", "-y"])
-                .args(self.suite.packages()),
+                .args(self.contents.packages(self.suite)),
         )
         .context("the packages cannot be fetched. Is there a network?")?;
         if let Some(missing) = paths.iter().find(|path| !path.exists()) {
             bail!("apt fetched everything but {}", missing.display());
         }
-        // Superseded versions would pile up.
-        let wanted: BTreeSet<&PathBuf> = paths.iter().collect();
-        for entry in fs::read_dir(&archives)?.flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|e| e == "deb") && !wanted.contains(&path) {
-                fs::remove_file(&path)?;
+        self.remove_superseded(&archives)?;
+        Ok(paths)
+    }
+
+    /// Removes the packages that no answer names: they would pile up.
+    fn remove_superseded(&self, archives: &Path) -> Result<()> {
+        let mut wanted = BTreeSet::new();
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(ANSWER.as_bytes())
+            {
+                wanted.extend(parse_list(&fs::read_to_string(entry.path())?));
             }
         }
-        Ok(paths)
+        for entry in fs::read_dir(archives)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".deb") && !wanted.contains(&name) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn update(&self) -> Result<()> {

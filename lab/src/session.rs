@@ -6,9 +6,10 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::artifacts::{self, DEMO, Program, TESTS, TOOLS};
+use crate::artifacts::{self, DEMO, TESTS, TOOLS, Test, Tool};
+use crate::contents::{Contents, TOOLSTACK};
 use crate::dom0::Dom0;
 use crate::host;
 use crate::image;
@@ -54,8 +55,9 @@ impl System {
     ///
     /// # Errors
     /// The boot fails.
-    pub(crate) fn shell(&self) -> Result<ExitCode> {
-        self.boot(&with_tools()?, Some(terminal::size()), Limits::NONE)?;
+    pub(crate) fn shell(&self, contents: &'static Contents) -> Result<ExitCode> {
+        let work = Work::new(contents, tools()?);
+        self.boot(&work, Some(terminal::size()), Limits::NONE)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -72,7 +74,7 @@ impl System {
             work,
             shell,
         };
-        let image = image::ensure(self.suite)?;
+        let image = image::ensure(self.suite, work.contents)?;
         machine::run(&image, &plan, &folder, limits)
     }
 }
@@ -115,34 +117,39 @@ pub(crate) fn matrix(cpus: u8, work: &Work) -> Result<ExitCode> {
 /// # Errors
 /// A tool does not build.
 pub(crate) fn demo() -> Result<Work> {
-    let mut work = with_tools()?;
+    let mut work = Work::new(&TOOLSTACK, tools()?);
     show(&mut work);
     Ok(work)
 }
 
-/// The tests, built; they get the arguments of libtest.
+/// The tests, built; they get the arguments of libtest. Programs that have no test for
+/// these stay out.
 ///
 /// # Errors
-/// They do not build, or a tool does not.
+/// They do not build, or a tool does not, or no test is left.
 pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Work> {
-    // In dom0 their output is a pipe.
-    let color = std::io::stdout().is_terminal().then_some("--color=always");
-    let arguments: Vec<String> = color
+    let mut arguments: Vec<String> = filter
         .into_iter()
-        .chain(filter)
         .chain(arguments.iter().map(String::as_str))
         .map(str::to_owned)
         .collect();
-    let mut work = with_tools()?;
-    for program in TESTS {
-        let Program { package, name, .. } = program;
+    let all = arguments.is_empty();
+    if std::io::stdout().is_terminal() {
+        // In dom0 their output is a pipe.
+        arguments.insert(0, "--color=always".to_owned());
+    }
+    let mut work = Work::new(&TOOLSTACK, tools()?);
+    for Test { program, contents } in TESTS {
         let test = Executable {
-            name: format!("{package}-test-{name}"),
+            name: format!("{}-test-{}", program.package, program.name),
             path: artifacts::build(program)?,
         };
-        work.jobs.push(Job::of(&test, &arguments));
-        work.executables.push(test);
+        if all || artifacts::has_tests(&test.path, &arguments)? {
+            work.contents = work.contents.or(contents);
+            work.start(test, &arguments);
+        }
     }
+    ensure!(!work.jobs.is_empty(), "there is no such test");
     Ok(work)
 }
 
@@ -160,14 +167,17 @@ pub(crate) fn everything() -> Result<Work> {
 ///
 /// # Errors
 /// A tool does not build.
-pub(crate) fn other(executable: &Path, arguments: &[String]) -> Result<Work> {
-    let mut work = with_tools()?;
+pub(crate) fn other(
+    contents: &'static Contents,
+    executable: &Path,
+    arguments: &[String],
+) -> Result<Work> {
+    let mut work = Work::new(contents, tools()?);
     let program = Executable {
         name: "program".to_owned(),
         path: executable.to_owned(),
     };
-    work.jobs.push(Job::of(&program, arguments));
-    work.executables.push(program);
+    work.start(program, arguments);
     Ok(work)
 }
 
@@ -178,22 +188,18 @@ fn show(work: &mut Work) {
     }));
 }
 
-/// Nothing to do yet, with the tools built.
-fn with_tools() -> Result<Work> {
+/// The tools, built.
+fn tools() -> Result<Vec<Executable>> {
     host::need(&[host::BUILD])?;
-    let executable = |program: &Program| {
-        Ok(Executable {
-            name: program.name.to_owned(),
-            path: artifacts::build(program)?,
+    TOOLS
+        .iter()
+        .map(|Tool { program, .. }| {
+            Ok(Executable {
+                name: program.name.to_owned(),
+                path: artifacts::build(program)?,
+            })
         })
-    };
-    Ok(Work {
-        executables: TOOLS
-            .iter()
-            .map(|tool| executable(&tool.program))
-            .collect::<Result<_>>()?,
-        jobs: Vec::new(),
-    })
+        .collect()
 }
 
 /// A word that no output has in it by accident.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::artifacts::{Kind, TARGET, TESTS};
+use crate::artifacts::{TARGET, TESTS, Test};
 use crate::host;
 use crate::paths;
 use crate::process;
@@ -133,7 +133,7 @@ fn need_packages() -> Result<()> {
 
 /// Cargo's `--all-targets` leaves out test targets that have `test = false`.
 fn lint_xen_tests() -> Result<()> {
-    for program in TESTS.iter().filter(|p| p.kind == Kind::Test) {
+    for Test { program, .. } in TESTS {
         let mut command = paths::cargo();
         command
             .args(["clippy", "--package", program.package])

@@ -16,9 +16,29 @@ pub(crate) struct Suite {
     pub(crate) updates: &'static [&'static str],
     /// Is there a security archive?
     pub(crate) security: bool,
+    /// The device model of its HVM guests.
+    pub(crate) qemu: &'static Qemu,
     /// The kinds of dom0 that it boots.
     pub(crate) dom0s: &'static [&'static Dom0],
 }
+
+/// Where a suite has QEMU for Xen.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Qemu {
+    pub(crate) package: &'static str,
+    pub(crate) program: &'static str,
+}
+
+/// One of its own, since bookworm.
+static QEMU_SYSTEM_XEN: Qemu = Qemu {
+    package: "qemu-system-xen",
+    program: "usr/libexec/xen-qemu-system-i386",
+};
+
+static QEMU_SYSTEM_X86: Qemu = Qemu {
+    package: "qemu-system-x86",
+    program: "usr/bin/qemu-system-i386",
+};
 
 pub(crate) const SUITES: &[Suite] = &[
     Suite {
@@ -27,6 +47,7 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "5.10",
         updates: &[],
         security: true,
+        qemu: &QEMU_SYSTEM_X86,
         dom0s: &[&PV],
     },
     Suite {
@@ -35,6 +56,7 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "6.1",
         updates: &["-updates"],
         security: true,
+        qemu: &QEMU_SYSTEM_XEN,
         dom0s: &[&PV, &PVH],
     },
     Suite {
@@ -43,6 +65,7 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "6.12",
         updates: &["-updates"],
         security: true,
+        qemu: &QEMU_SYSTEM_XEN,
         dom0s: &[&PV, &PVH],
     },
     Suite {
@@ -51,68 +74,17 @@ pub(crate) const SUITES: &[Suite] = &[
         linux: "7.2",
         updates: &[],
         security: false,
+        qemu: &QEMU_SYSTEM_XEN,
         dom0s: &[&PV, &PVH],
     },
 ];
 
 pub(crate) const DEFAULT: &str = "bookworm";
 
-/// Packages whose dependency closure holds all that the image takes files from. `{xen}`
-/// stands for Xen's version.
-const PACKAGES: &[&str] = &[
-    "busybox-static",
-    "linux-image-amd64",
-    "xen-hypervisor-{xen}-amd64",
-    "xen-utils-common",
-    "xen-utils-{xen}",
-    "xenstore-utils",
-];
-
-/// Programs of dom0; the libraries they need come along by themselves.
-const PROGRAMS: &[&str] = &[
-    "usr/lib/xen-{xen}/bin/depriv-fd-checker",
-    "usr/lib/xen-{xen}/bin/lsevtchn",
-    "usr/lib/xen-{xen}/bin/xen-init-dom0",
-    "usr/lib/xen-{xen}/bin/xenconsoled",
-    "usr/lib/xen-{xen}/bin/xenstored",
-    "usr/lib/xen-{xen}/bin/xl",
-    "usr/bin/xenstore-ls",
-    "usr/bin/xenstore-read",
-    "usr/bin/xenstore-write",
-];
-
-/// Libraries that programs load by themselves, so that their headers do not name them: the
-/// C library gets this one when a thread is cancelled.
-pub(crate) const LOADED_LATER: &[&str] = &["libgcc_s.so.1"];
-
-/// Kernel modules, in the order in which init loads them.
-pub(crate) const MODULES: &[&str] = &[
-    "xen-privcmd",
-    "xen-evtchn",
-    "xen-gntalloc",
-    "xen-gntdev",
-    "xenfs",
-];
-
 impl Suite {
-    pub(crate) fn packages(&self) -> Vec<String> {
-        self.fill(PACKAGES)
-    }
-
-    pub(crate) fn programs(&self) -> Vec<String> {
-        self.fill(PROGRAMS)
-    }
-
     /// Where the toolstack's programs are in dom0.
     pub(crate) fn xen_bin(&self) -> String {
         format!("/usr/lib/xen-{}/bin", self.xen)
-    }
-
-    fn fill(&self, patterns: &[&str]) -> Vec<String> {
-        patterns
-            .iter()
-            .map(|pattern| pattern.replace("{xen}", self.xen))
-            .collect()
     }
 }
 
@@ -146,12 +118,5 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SUITES.len());
-    }
-
-    #[test]
-    fn patterns_are_filled() {
-        let suite = &SUITES[1];
-        assert!(suite.packages().contains(&"xen-utils-4.17".to_owned()));
-        assert!(suite.programs().iter().all(|p| !p.contains('{')));
     }
 }
