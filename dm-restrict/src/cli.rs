@@ -38,6 +38,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME", default_value = "dm")]
         instance: String,
     },
+    Audit(Audit),
     /// Shows whose uid a domain's device model runs under, and by which rule
     Identity {
         /// The guest's domid, 1 to 32751
@@ -69,6 +70,47 @@ pub(crate) enum Generated {
     Man,
     /// For bash, elvish, fish, PowerShell and zsh
     Completions,
+}
+
+/// Looks at running programs from outside, and proves what they can do
+///
+/// Every thread and child is held against each mechanism of the profile, and every handle
+/// on Xen's devices is asked what it may act on. The program is not changed by that.
+///
+/// The exit code is 0 when every check holds, 1 when one fails, 2 when it could not look.
+#[derive(Args)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// Which mechanisms: libxl or strict; if it is not given, what was recorded at the
+    /// start, else strict
+    #[arg(long, value_name = "NAME", value_parser = parsed::<Profile>)]
+    pub(crate) profile: Option<Profile>,
+    /// Does not ask for a mechanism; can be repeated
+    #[arg(long, value_name = "MECHANISM", value_parser = parsed::<Mechanism>)]
+    pub(crate) without: Vec<Mechanism>,
+    /// Stops every thread for a moment and reads its filters; a system call that it waits
+    /// in may be interrupted
+    #[arg(long)]
+    pub(crate) filters: bool,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which programs.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Whom {
+    /// A process, whoever started it
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+    /// All that were started for this guest; its domid, 1 to 32751
+    #[arg(long, value_name = "N")]
+    pub(crate) domid: Option<GuestId>,
+    /// All that were started
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Runs a program confined, and stays until it has ended

@@ -10,6 +10,7 @@ use std::{
     process::ExitCode,
 };
 
+mod audit;
 mod cli;
 mod generate;
 mod list;
@@ -27,6 +28,7 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(options) => return run::run(*options),
+        Command::Audit(options) => return audit::audit(&options),
         Command::List { json } => list::list(json),
         Command::Seal { domid, instance } => {
             launch::seal(&domid.get().to_string(), &instance).map_err(Into::into)

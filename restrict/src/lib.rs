@@ -58,6 +58,7 @@
 //! `docs/lab.md` for the versions.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod audit;
 pub mod confine;
 mod device;
 mod dm_op;

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `fds`: what a process holds beside Xen's handles.
+
+use super::{Judged, View};
+use crate::audit::{
+    descriptor::{Descriptor, Kind, Socket},
+    process::{Process, Thread},
+    report::Verdict,
+    text,
+    vantage::NET,
+};
+
+/// What the kernel makes of nothing, and gives no way to anything.
+const HARMLESS: [&str; 5] = [
+    "eventfd",
+    "eventpoll",
+    "landlock-ruleset",
+    "signalfd",
+    "timerfd",
+];
+/// Major 1 of Linux's `Documentation/admin-guide/devices.txt`: null, zero, full, random,
+/// urandom.
+const HARMLESS_MEMORY_DEVICES: [u32; 5] = [3, 5, 7, 8, 9];
+const MEMORY_DEVICES: u32 = 1;
+
+/// What is to be thought of a descriptor.
+enum Opinion {
+    Harmless,
+    /// What it could be is bad enough.
+    Unknown(String),
+    Bad(String),
+}
+
+impl View<'_> {
+    pub(super) fn fds(&self) -> Judged {
+        let (mut bad, mut unknown, mut count, mut named) =
+            (Vec::new(), Vec::new(), 0_usize, 0_usize);
+        for process in &self.snapshot.processes {
+            for descriptor in process.tables.iter().flat_map(|table| &table.descriptors) {
+                count += 1;
+                named += usize::from(self.is_named(descriptor.number));
+                let at = format!("{} of process {}", descriptor.number, process.pid);
+                let link = text::quoted(&descriptor.link);
+                match self.opinion(process, descriptor) {
+                    Opinion::Harmless => {}
+                    Opinion::Unknown(what) => unknown.push(format!("{at}: {what}, {link}")),
+                    Opinion::Bad(what) => bad.push(format!("{at}: {what}, {link}")),
+                }
+            }
+            unknown.extend(
+                process
+                    .threads
+                    .iter()
+                    .filter_map(|thread| untold(process, thread)),
+            );
+        }
+        let expected = match &self.expectation.record {
+            Some(record) => format!(
+                "stdio, {}, and what leads nowhere",
+                text::count(record.fds.len(), "named descriptor")
+            ),
+            None => "stdio, and what leads nowhere".to_owned(),
+        };
+        if bad.is_empty() && !unknown.is_empty() {
+            return Judged::new(expected, text::some(&unknown), Verdict::NotObserved);
+        }
+        let seen = format!(
+            "{} ({named} named) in {}",
+            text::count(count, "descriptor"),
+            text::count(
+                self.snapshot
+                    .processes
+                    .iter()
+                    .map(|process| process.tables.len())
+                    .sum(),
+                "table"
+            )
+        );
+        Judged::of(expected, seen, &bad)
+    }
+
+    /// Standard input and outputs, and what the launcher recorded.
+    fn is_named(&self, number: i32) -> bool {
+        let mut recorded = self
+            .expectation
+            .record
+            .iter()
+            .flat_map(|record| &record.fds);
+        (0..=2).contains(&number) || recorded.any(|recorded| recorded.number == number)
+    }
+
+    fn opinion(&self, process: &Process, descriptor: &Descriptor) -> Opinion {
+        let named = self.is_named(descriptor.number);
+        let unless_named = |what: &str| match named {
+            true => Opinion::Harmless,
+            false => Opinion::Bad(what.to_owned()),
+        };
+        match &descriptor.kind {
+            // By their numbers they may be named; what they are is told elsewhere.
+            Kind::Xen { .. } => Opinion::Harmless,
+            Kind::Directory => Opinion::Bad("a directory".to_owned()),
+            Kind::BlockDevice => unless_named("a block device"),
+            Kind::CharacterDevice { major, minor } => match (*major, *minor) {
+                (MEMORY_DEVICES, minor) if HARMLESS_MEMORY_DEVICES.contains(&minor) => {
+                    Opinion::Harmless
+                }
+                (MEMORY_DEVICES, 1 | 2 | 4) => Opinion::Bad("the machine's memory".to_owned()),
+                (major, minor) => unless_named(&format!("character device {major}:{minor}")),
+            },
+            Kind::File { mount } => {
+                let mut mounts = process
+                    .threads
+                    .iter()
+                    .flat_map(|thread| thread.place.mounts.iter());
+                match mounts.any(|own| Some(own.id) == *mount) {
+                    true => Opinion::Harmless,
+                    false => unless_named("a file from outside of its root"),
+                }
+            }
+            Kind::MemoryFile | Kind::Pipe => Opinion::Harmless,
+            Kind::Socket(None) => Opinion::Unknown("a socket that cannot be asked".to_owned()),
+            Kind::Socket(Some(socket)) if !named => self.of_socket(process, socket),
+            Kind::Socket(Some(_)) => Opinion::Harmless,
+            Kind::Anonymous(name) if HARMLESS.contains(&name.as_str()) => Opinion::Harmless,
+            Kind::Anonymous(_) | Kind::Ring { .. } => Opinion::Bad("not harmless".to_owned()),
+            Kind::Namespace => Opinion::Bad("a namespace".to_owned()),
+            Kind::Process => Opinion::Bad("a process".to_owned()),
+            Kind::Other => unless_named("a file of no known kind"),
+        }
+    }
+
+    /// A socket belongs to the network it was made in, whoever holds it.
+    fn of_socket(&self, process: &Process, socket: &Socket) -> Opinion {
+        let own = process
+            .threads
+            .iter()
+            .any(|thread| Some(thread.namespaces[NET]) == socket.network);
+        if !own {
+            return Opinion::Bad("a socket of another network namespace".to_owned());
+        }
+        let inside = self.own_pids();
+        match socket.peer {
+            Some(peer) if !inside.contains(&peer) => {
+                Opinion::Bad(format!("a socket to process {peer}"))
+            }
+            _ => Opinion::Harmless,
+        }
+    }
+}
+
+/// A thread of which nobody knows whether its descriptors are the others'.
+fn untold(process: &Process, thread: &Thread) -> Option<String> {
+    let told = thread.table.is_some();
+    (!told).then(|| {
+        format!(
+            "thread {} of process {} may have descriptors of its own, the kernel has no kcmp",
+            thread.tid, process.pid
+        )
+    })
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Ways to Xen: handles on its devices, sockets to xenstored, mapped memory; and where
+//! there could be more.
+
+use std::collections::BTreeSet;
+
+use super::View;
+use crate::{
+    GuestId,
+    audit::{
+        descriptor::{Descriptor, Kind},
+        probe::Probed,
+        process::{Process, Table},
+        report::{HandleFinding, HandleState, Verdict},
+    },
+    confine::Mechanism,
+};
+
+/// What is reported in place of a device where descriptors cannot be seen.
+pub(super) const HIDDEN: &str = "hidden descriptors";
+
+/// What is known of the filter that has to refuse what the kernel does not check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filter {
+    /// It was read, or the launcher recorded it and there are filters in every thread.
+    InForce,
+    /// There are filters.
+    Unknown,
+    Missing,
+}
+
+impl View<'_> {
+    /// The guest: as expected, else the one that all restricted handles agree on.
+    pub(super) fn domid(&self) -> Option<GuestId> {
+        let mut domids = BTreeSet::new();
+        for (_, _, _, device) in self.xen() {
+            if let HandleState::Restricted { domid } = device.1.state {
+                domids.insert(domid);
+            }
+        }
+        let single = domids.first().filter(|_| domids.len() == 1);
+        self.expectation
+            .domid
+            .or_else(|| GuestId::new(*single?).ok())
+    }
+
+    /// Every handle.
+    fn xen(&self) -> impl Iterator<Item = (&Process, &Table, &Descriptor, (&str, &Probed))> {
+        let processes = self.snapshot.processes.iter();
+        let tables = processes.flat_map(|process| process.tables.iter().map(move |t| (process, t)));
+        let all = tables.flat_map(|(process, table)| {
+            table
+                .descriptors
+                .iter()
+                .map(move |descriptor| (process, table, descriptor))
+        });
+        all.filter_map(|(process, table, descriptor)| match &descriptor.kind {
+            Kind::Xen { device, probed } => Some((process, table, descriptor, (&**device, probed))),
+            _ => None,
+        })
+    }
+
+    pub(super) fn handles(&self, domid: Option<GuestId>) -> Vec<HandleFinding> {
+        let filter = self.filter();
+        let held = self
+            .xen()
+            .map(|(process, _, descriptor, (device, probed))| {
+                self.handle(
+                    process.pid,
+                    descriptor.number,
+                    device,
+                    probed,
+                    domid,
+                    filter,
+                )
+            });
+        let mut findings: Vec<_> = held.collect();
+        for process in &self.snapshot.processes {
+            findings.extend(self.revoked(process));
+            findings.extend(mapped(process));
+            findings.extend(hidden(process));
+        }
+        findings
+    }
+
+    fn filter(&self) -> Filter {
+        if !self.without_filter().is_empty() {
+            Filter::Missing
+        } else if let Some(filters) = self.filters {
+            match self.let_through(filters).is_empty() {
+                true => Filter::InForce,
+                false => Filter::Missing,
+            }
+        } else if self.expectation.recorded(Mechanism::XenRequests) {
+            Filter::InForce
+        } else {
+            Filter::Unknown
+        }
+    }
+
+    fn handle(
+        &self,
+        pid: i32,
+        number: i32,
+        device: &str,
+        probed: &Probed,
+        domid: Option<GuestId>,
+        filter: Filter,
+    ) -> HandleFinding {
+        let restrictable = matches!(device, "privcmd" | "evtchn");
+        let expected = match (restrictable, domid) {
+            (true, Some(domid)) => format!("restricted to {domid}"),
+            (true, None) => "restricted, all to one guest".to_owned(),
+            (false, _) if device == "gntdev" => "revoked, or only to be mapped".to_owned(),
+            (false, _) => "none".to_owned(),
+        };
+        let (seen, verdict) = match probed.state {
+            HandleState::Restricted { domid: to } => {
+                let right = domid.is_some_and(|domid| domid.get() == to);
+                let to = GuestId::new(to)
+                    .map_or(format!("{to:#x}, which is no guest"), |d| d.to_string());
+                let seen = format!("restricted to {to}");
+                match right {
+                    true => with_holes(seen, probed, filter),
+                    false => (seen, Verdict::Fails),
+                }
+            }
+            HandleState::Unknown => {
+                let why = probed
+                    .error
+                    .map_or_else(String::new, |errno| format!(": {errno}"));
+                (format!("it cannot be asked{why}"), Verdict::NotObserved)
+            }
+            _ if device == "gntdev" => mapped_only(filter),
+            _ if restrictable => ("unrestricted: every domain".to_owned(), Verdict::Fails),
+            _ => ("there is no restricting it".to_owned(), Verdict::Fails),
+        };
+        let seen = match device {
+            "evtchn" => seen + "; which ports are bound is not observable",
+            _ => seen,
+        };
+        let (fd, device) = (Some(number), device.escape_default().to_string());
+        HandleFinding {
+            pid,
+            fd,
+            device,
+            state: probed.state,
+            expected,
+            seen,
+            verdict,
+        }
+    }
+
+    /// What was recorded as a handle, and is /dev/null.
+    fn revoked(&self, process: &Process) -> Vec<HandleFinding> {
+        let recorded = self
+            .expectation
+            .record
+            .iter()
+            .flat_map(|record| &record.fds);
+        let names = recorded.filter_map(|fd| Some((fd.name.strip_prefix("xen-")?, fd.number)));
+        let names: Vec<_> = names.collect();
+        let descriptors = process.tables.iter().flat_map(|table| &table.descriptors);
+        let nulls = descriptors.filter(|d| d.kind == Kind::CharacterDevice { major: 1, minor: 3 });
+        let found = nulls.filter_map(|descriptor| {
+            let (device, number) = names
+                .iter()
+                .find(|(_, number)| *number == descriptor.number)?;
+            Some(HandleFinding {
+                pid: process.pid,
+                fd: Some(*number),
+                device: device.escape_default().to_string(),
+                state: HandleState::Revoked,
+                expected: "revoked, or restricted".to_owned(),
+                seen: "revoked: /dev/null is in its place".to_owned(),
+                verdict: Verdict::Holds,
+            })
+        });
+        found.collect()
+    }
+}
+
+/// A restriction is worth what the kernel checks, and a filter refuses.
+fn with_holes(seen: String, probed: &Probed, filter: Filter) -> (String, Verdict) {
+    if probed.holes.is_empty() {
+        return (seen, Verdict::Holds);
+    }
+    let holes: Vec<_> = probed.holes.iter().map(ToString::to_string).collect();
+    let holes = format!(
+        "{seen}, but this kernel does not check {}",
+        holes.join(", ")
+    );
+    match filter {
+        Filter::InForce => (format!("{holes}, which its filter refuses"), Verdict::Holds),
+        Filter::Unknown => (
+            format!("{holes}: whether its filter refuses that, `--filters` tells"),
+            Verdict::NotObserved,
+        ),
+        Filter::Missing => (format!("{holes}, and no filter refuses it"), Verdict::Fails),
+    }
+}
+
+/// Linux cannot restrict gntdev; a filter can leave it for mapping only.
+fn mapped_only(filter: Filter) -> (String, Verdict) {
+    match filter {
+        Filter::InForce => (
+            "only to be mapped, by its filter".to_owned(),
+            Verdict::Holds,
+        ),
+        Filter::Unknown => (
+            "unrestricted, unless its filter refuses the requests: `--filters` tells".to_owned(),
+            Verdict::NotObserved,
+        ),
+        Filter::Missing => (
+            "unrestricted: every domain's grants".to_owned(),
+            Verdict::Fails,
+        ),
+    }
+}
+
+/// Memory stays mapped, whatever becomes of the handle.
+fn mapped(process: &Process) -> impl Iterator<Item = HandleFinding> {
+    process.mapped.iter().map(|device| {
+        let guests = matches!(
+            device.as_str(),
+            "privcmd" | "gntdev" | "gntalloc" | "hypercall"
+        );
+        let (seen, verdict) = match guests {
+            true => (
+                "memory is mapped; whose is not observable",
+                Verdict::NotObservable,
+            ),
+            false => ("memory is mapped", Verdict::Fails),
+        };
+        HandleFinding {
+            pid: process.pid,
+            fd: None,
+            device: device.escape_default().to_string(),
+            state: HandleState::Mapped,
+            expected: if guests { "its guest's" } else { "none" }.to_owned(),
+            seen: seen.to_owned(),
+            verdict,
+        }
+    })
+}
+
+/// Where a descriptor can be that no table lists.
+fn hidden(process: &Process) -> Vec<HandleFinding> {
+    let finding = |fd, seen: String, verdict| HandleFinding {
+        pid: process.pid,
+        fd,
+        device: HIDDEN.to_owned(),
+        state: HandleState::Unknown,
+        expected: "none".to_owned(),
+        seen,
+        verdict,
+    };
+    let descriptors = process.tables.iter().flat_map(|table| &table.descriptors);
+    let places = descriptors.filter_map(|descriptor| {
+        let fd = Some(descriptor.number);
+        match &descriptor.kind {
+            Kind::Socket(Some(socket)) if socket.in_flight => Some(finding(
+                fd,
+                "some wait in this socket".to_owned(),
+                Verdict::NotObserved,
+            )),
+            Kind::Ring { files } if *files != Some(0) => Some(finding(
+                fd,
+                "some may be registered with this io_uring".to_owned(),
+                Verdict::NotObserved,
+            )),
+            Kind::Socket(Some(socket)) if socket.listening => Some(finding(
+                fd,
+                "some may wait in a connection that was not accepted yet".to_owned(),
+                Verdict::NotObservable,
+            )),
+            _ => None,
+        }
+    });
+    let threads = process
+        .threads
+        .iter()
+        .filter(|thread| thread.table.is_none())
+        .map(|thread| {
+            let seen = format!(
+                "thread {} may have some of its own: the kernel has no kcmp",
+                thread.tid
+            );
+            finding(None, seen, Verdict::NotObserved)
+        });
+    places.chain(threads).collect()
+}

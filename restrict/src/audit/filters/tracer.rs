@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stops threads for a moment, and reads their filters meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::errno::Errno;
+
+use super::program::{Instruction, Program};
+use crate::audit::{
+    error::AuditError,
+    look::{Missed, Scope},
+    process::parse_status,
+    sys,
+};
+
+/// How long a thread may take to stop.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// Threads that stand still until this is dropped, by the thread that stopped them. When
+/// that ends, the kernel lets go of them as well.
+#[derive(Debug, Default)]
+pub(in crate::audit) struct Stopped {
+    /// With the signal that each was about to get.
+    threads: BTreeMap<i32, i32>,
+}
+
+impl Stopped {
+    /// Stops every thread that is not stopped yet; returns whether there was none.
+    pub(in crate::audit) fn stop(&mut self, scope: &Scope) -> Result<bool, Missed> {
+        let mut none = true;
+        for (target, _) in &scope.0 {
+            let Ok(tids) = target.dir.numbers("task") else {
+                return Ok(false);
+            };
+            for tid in tids {
+                let status = target.dir.thread(tid).and_then(|dir| parse_status(&dir));
+                let Ok(status) = status else { return Ok(false) };
+                if status.has_ended() || self.threads.contains_key(&tid) {
+                    continue;
+                }
+                none = false;
+                if status.tracer != 0 {
+                    let why = format!("process {} traces it: look again without", status.tracer);
+                    return Err(AuditError::NotStopped { tid, why }.into());
+                }
+                self.stop_one(tid)?;
+            }
+        }
+        Ok(none)
+    }
+
+    fn stop_one(&mut self, tid: i32) -> Result<(), Missed> {
+        let changed = || Missed::Changed("a thread ended");
+        let failed = |errno: Errno| match errno {
+            Errno::ESRCH => changed(),
+            other => AuditError::NotStopped {
+                tid,
+                why: other.to_string(),
+            }
+            .into(),
+        };
+        sys::seize(tid).map_err(failed)?;
+        // From here on it is let go of with the others, stopped or not.
+        self.threads.insert(tid, 0);
+        sys::interrupt(tid).map_err(failed)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match sys::stopped_by(tid) {
+                Ok(Some(signal)) => {
+                    self.threads.insert(tid, signal);
+                    return Ok(());
+                }
+                Ok(None) if Instant::now() < deadline => thread::sleep(PAUSE),
+                Ok(None) => {
+                    let why = "it does not stop, maybe in uninterruptible sleep; look again \
+                               without `--filters`";
+                    return Err(AuditError::NotStopped {
+                        tid,
+                        why: why.to_owned(),
+                    }
+                    .into());
+                }
+                Err(_) => return Err(changed()),
+            }
+        }
+    }
+
+    /// The filters of a thread that is stopped.
+    pub(in crate::audit) fn filters(&self, tid: i32) -> Result<Vec<Program>, Missed> {
+        let mut programs = Vec::new();
+        loop {
+            match filter(tid, programs.len()) {
+                Ok(program) => programs.push(program),
+                // No more of them, or none at all.
+                Err(Errno::ENOENT | Errno::EINVAL) => return Ok(programs),
+                Err(Errno::ESRCH) => return Err(Missed::Changed("a thread ended")),
+                Err(errno) => return Err(unreadable(tid, errno).into()),
+            }
+        }
+    }
+}
+
+fn filter(tid: i32, index: usize) -> Result<Program, Errno> {
+    let length = sys::filter_length(tid, index)?;
+    let mut program = vec![Instruction::default(); length];
+    sys::filter(tid, index, &mut program)?;
+    Ok(program)
+}
+
+fn unreadable(tid: i32, errno: Errno) -> AuditError {
+    let why = match errno {
+        Errno::EACCES => {
+            "its filters are not shown to a process that has one itself: audit outside of that sandbox"
+                .to_owned()
+        }
+        Errno::EIO => "this kernel does not show filters (CONFIG_CHECKPOINT_RESTORE)".to_owned(),
+        other => format!("its filters cannot be read: {other}"),
+    };
+    AuditError::NotStopped { tid, why }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for (tid, signal) in &self.threads {
+            // One that did not stop cannot be let go of; it is when this thread ends.
+            let _ = sys::detach(*tid, *signal);
+        }
+    }
+}

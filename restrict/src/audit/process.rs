@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A process as it is at one look: its threads, descriptor tables, and what they share.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::errno::Errno;
+
+use super::{
+    descriptor::{Descriptor, MISC, Reader},
+    place::{Place, Places},
+    procfs::{ProcDir, Unread},
+    report::Role,
+    status::{self, Limit, Stat, Status},
+    sys::{self, Whom},
+    vantage::{NAMESPACES, Vantage},
+};
+
+/// Holds a process by its number, so that it stays this one.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) pid: i32,
+    pidfd: OwnedFd,
+    pub(super) dir: ProcDir,
+}
+
+impl Target {
+    pub(super) fn open(pid: i32) -> Result<Self, Unread> {
+        let pidfd = sys::pidfd_open(pid, Whom::Process).map_err(|errno| match errno {
+            // EINVAL, ENOENT: of a thread that is not the first.
+            Errno::ESRCH | Errno::EINVAL | Errno::ENOENT => Unread::Gone,
+            other => Unread::Failed("pidfd_open".into(), other.into()),
+        })?;
+        let dir = ProcDir::of(pid)?;
+        let target = Self { pid, pidfd, dir };
+        // While the first is there, the directory is of the same.
+        if target.has_ended() {
+            Err(Unread::Gone)
+        } else {
+            Ok(target)
+        }
+    }
+
+    /// Whether all its threads have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        sys::is_readable(self.pidfd.as_fd())
+    }
+
+    /// Whether this process may look into it at all: asked of a descriptor that it cannot
+    /// have.
+    pub(super) fn may_duplicate(&self) -> Result<(), Errno> {
+        match sys::pidfd_getfd(self.pidfd.as_fd(), i32::MAX) {
+            Err(Errno::EBADF | Errno::ESRCH) | Ok(_) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) started: u64,
+    pub(super) role: Role,
+    pub(super) parent: i32,
+    pub(super) session: i32,
+    pub(super) terminal: i32,
+    /// What an exec would change.
+    image: [u64; 4],
+    exe: Option<Vec<u8>>,
+    pub(super) name: Name,
+    pub(super) limits: Vec<Limit>,
+    pub(super) env: Vec<Vec<u8>>,
+    /// Which ways to Xen, and to the machine's memory, have something mapped.
+    pub(super) mapped: Vec<String>,
+    pub(super) threads: Vec<Thread>,
+    pub(super) tables: Vec<Table>,
+}
+
+/// What a process is called. It can change that at any time, and nothing depends on it.
+#[derive(Clone, Debug)]
+pub(super) struct Name(pub(super) Vec<u8>);
+
+impl PartialEq for Name {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Name {}
+
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Thread {
+    pub(super) tid: i32,
+    pub(super) status: Credentials,
+    /// In the order of [`NAMESPACES`].
+    pub(super) namespaces: [u64; 6],
+    /// The pid namespace of the processes it will start.
+    pub(super) pid_for_children: u64,
+    pub(super) cgroup: Option<Vec<u8>>,
+    /// Its root and current directory.
+    pub(super) place: Place,
+    /// Which of the process's descriptor tables; none where it cannot be told.
+    pub(super) table: Option<usize>,
+}
+
+/// What a thread may do by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) uids: [u32; 4],
+    pub(super) gids: [u32; 4],
+    pub(super) groups: Vec<u32>,
+    pub(super) capabilities: [u64; 5],
+    pub(super) no_new_privs: bool,
+    pub(super) seccomp: u32,
+    pub(super) filters: Option<u32>,
+    pub(super) umask: Option<u32>,
+}
+
+impl From<Status> for Credentials {
+    fn from(status: Status) -> Self {
+        let Status {
+            uids,
+            gids,
+            groups,
+            capabilities,
+            no_new_privs,
+            seccomp,
+            filters,
+            umask,
+            ..
+        } = status;
+        Self {
+            uids,
+            gids,
+            groups,
+            capabilities,
+            no_new_privs,
+            seccomp,
+            filters,
+            umask,
+        }
+    }
+}
+
+/// A descriptor table, and one thread that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) tid: i32,
+    pub(super) descriptors: Vec<Descriptor>,
+}
+
+impl Process {
+    /// Reads all of it. `None` if it has ended, and only waits to be waited for.
+    pub(super) fn read(
+        target: &Target,
+        role: Role,
+        reader: &mut Reader<'_>,
+        places: &mut Places<'_>,
+    ) -> Result<Option<Self>, Unread> {
+        let dir = &target.dir;
+        let stat = Stat::parse(&dir.read("stat")?).ok_or_else(|| Unread::nonsense("stat"))?;
+        let mut threads = Vec::new();
+        let mut dirs = Vec::new();
+        for tid in dir.numbers("task")? {
+            let thread = dir.thread(tid)?;
+            let status = parse_status(&thread)?;
+            if !status.has_ended() {
+                threads.push(read_thread(tid, &thread, status, places)?);
+                dirs.push(thread);
+            }
+        }
+        if threads.is_empty() {
+            return Ok(None);
+        }
+        let tables = assign_tables(&mut threads);
+        let mut read = Vec::new();
+        for tid in tables {
+            let at = threads
+                .iter()
+                .position(|thread| thread.tid == tid)
+                .ok_or(Unread::Gone)?;
+            read.push(read_table(target, tid, &dirs[at], reader)?);
+        }
+        let limits = dir.read("limits")?;
+        Ok(Some(Self {
+            pid: target.pid,
+            started: stat.started,
+            role,
+            parent: stat.parent,
+            session: stat.session,
+            terminal: stat.terminal,
+            image: stat.image,
+            exe: exe(dir)?,
+            limits: status::limits(&limits).ok_or_else(|| Unread::nonsense("limits"))?,
+            env: status::variables(&dir.read("environ")?),
+            name: Name(dir.read("comm")?.trim_ascii_end().to_vec()),
+            mapped: mapped(dir, reader.vantage)?,
+            threads,
+            tables: read,
+        }))
+    }
+
+    /// The executable file's path, as it was when it was started.
+    pub(super) fn exe(&self) -> Option<&[u8]> {
+        self.exe.as_deref()
+    }
+}
+
+pub(super) fn parse_status(thread: &ProcDir) -> Result<Status, Unread> {
+    Status::parse(&thread.read("status")?).ok_or_else(|| Unread::nonsense("status"))
+}
+
+/// None for what has no file, as a kernel thread.
+fn exe(dir: &ProcDir) -> Result<Option<Vec<u8>>, Unread> {
+    match dir.link("exe") {
+        Err(Unread::Gone) => Ok(None),
+        link => link.map(Some),
+    }
+}
+
+fn read_thread(
+    tid: i32,
+    dir: &ProcDir,
+    status: Status,
+    places: &mut Places<'_>,
+) -> Result<Thread, Unread> {
+    let mut namespaces = [0; 6];
+    for (namespace, (_, kind, _)) in namespaces.iter_mut().zip(NAMESPACES) {
+        *namespace = dir.namespace(kind)?;
+    }
+    let for_children = dir.link("ns/pid_for_children");
+    let pid_for_children = match for_children {
+        // Until the first of them is there.
+        Err(Unread::Gone) => 0,
+        link => number_in(&link?).ok_or_else(|| Unread::nonsense("ns/pid_for_children"))?,
+    };
+    Ok(Thread {
+        tid,
+        status: status.into(),
+        namespaces,
+        pid_for_children,
+        cgroup: status::unified_cgroup(&dir.read("cgroup")?),
+        place: places.of(dir, &namespaces)?,
+        table: None,
+    })
+}
+
+fn number_in(link: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(link).ok()?;
+    text.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Finds out which threads share a descriptor table; returns the first thread of each.
+fn assign_tables(threads: &mut [Thread]) -> Vec<i32> {
+    let mut owners: Vec<i32> = Vec::new();
+    for thread in threads {
+        let mut table = Some(owners.len());
+        for (at, owner) in owners.iter().enumerate() {
+            match sys::share_files(*owner, thread.tid) {
+                Ok(false) => continue,
+                Ok(true) => table = Some(at),
+                // The kernel cannot tell, or one of them has ended.
+                Err(_) => table = None,
+            }
+            break;
+        }
+        if table == Some(owners.len()) {
+            owners.push(thread.tid);
+        }
+        thread.table = table;
+    }
+    owners
+}
+
+fn read_table(
+    target: &Target,
+    tid: i32,
+    dir: &ProcDir,
+    reader: &mut Reader<'_>,
+) -> Result<Table, Unread> {
+    // The process's own descriptor serves for its first thread's table only.
+    let thread = (tid != target.pid).then(|| sys::pidfd_open(tid, Whom::Thread));
+    let pidfd = match &thread {
+        None => Some(target.pidfd.as_fd()),
+        Some(thread) => thread.as_ref().ok().map(AsFd::as_fd),
+    };
+    let numbers = dir.numbers("fd")?;
+    let descriptors = numbers
+        .into_iter()
+        .map(|number| reader.read(dir, pidfd, number));
+    Ok(Table {
+        tid,
+        descriptors: descriptors.collect::<Result<_, _>>()?,
+    })
+}
+
+/// Devices that memory is mapped from, each once.
+fn mapped(dir: &ProcDir, vantage: &Vantage) -> Result<Vec<String>, Unread> {
+    let maps = dir.read("maps")?;
+    let text = String::from_utf8_lossy(&maps);
+    let mut files = BTreeMap::new();
+    for line in text.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some(device), Some(inode)) =
+            (fields.next(), fields.nth(2), fields.next())
+        else {
+            continue;
+        };
+        if inode != "0" {
+            files.entry((device, inode)).or_insert(range);
+        }
+    }
+    let mut devices = Vec::new();
+    for range in files.into_values() {
+        let path = map_file(range).ok_or_else(|| Unread::nonsense("maps"))?;
+        devices.extend(way_out(&dir.stat(&path)?, vantage));
+    }
+    devices.sort();
+    devices.dedup();
+    Ok(devices)
+}
+
+fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
+    match (file.kind(), file.special) {
+        (libc::S_IFCHR, (MISC, minor)) => vantage.xen.get(&minor).cloned(),
+        // Linux's `Documentation/admin-guide/devices.txt`.
+        (libc::S_IFCHR, (1, 1 | 2 | 4)) => Some("mem".to_owned()),
+        (libc::S_IFREG, _) if Some(file.device) == vantage.xenfs => Some("xenfs".to_owned()),
+        _ => None,
+    }
+}
+
+/// The link to what is mapped: there the addresses have no zeroes in front.
+fn map_file(range: &str) -> Option<String> {
+    let (from, to) = range.split_once('-')?;
+    let number = |hex| u64::from_str_radix(hex, 16).ok();
+    Some(format!("map_files/{:x}-{:x}", number(from)?, number(to)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_named_as_its_link_is() {
+        assert_eq!(
+            map_file("00400000-0040a000").as_deref(),
+            Some("map_files/400000-40a000")
+        );
+        assert_eq!(map_file("7f00-"), None);
+    }
+}
