@@ -14,14 +14,12 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::signal::{
-        SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
-    },
     unistd::{execve, getpid},
 };
 
 use super::{
     filters::Filters,
+    signals,
     wire::{self, Message},
 };
 use crate::confine::{
@@ -100,7 +98,7 @@ impl Child<'_> {
         use Mechanism as M;
         let has = self.has;
         let filters = self.filters;
-        default_signals();
+        signals::default_all();
 
         // With all privileges: what belongs to the machine.
         if let Some(procs) = self.cgroup {
@@ -210,14 +208,4 @@ fn join_failed(errno: Errno) -> MechanismError {
         format!("join the control group: {errno}"),
         remedy,
     )
-}
-
-/// What the supervisor blocks and ignores is not passed on.
-fn default_signals() {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in Signal::iterator() {
-        // SAFETY: no handler is installed. SIGKILL and SIGSTOP say EINVAL.
-        let _ = unsafe { sigaction(signal, &default) };
-    }
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }

@@ -22,6 +22,7 @@ mod program;
 mod record;
 mod relay;
 mod report;
+mod signals;
 mod spawn;
 mod start;
 mod supervise;

@@ -100,8 +100,8 @@ pub(crate) fn linked(program: &Path, uid: u32, gid: u32) -> Result<Vec<PathBuf>,
     if nix::unistd::geteuid().is_root() {
         command.uid(uid).gid(gid);
     }
-    let output = command
-        .output()
+    let output = super::signals::children_leave_a_status()
+        .and_then(|()| command.output())
         .map_err(|error| failed(format!("cannot run its loader {}: {error}", Shown(&loader))))?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);

@@ -16,7 +16,7 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
+        signal::{SigmaskHow, Signal, kill, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
@@ -32,6 +32,7 @@ use super::{
     options::Seal,
     plan::Plan,
     record::Record,
+    signals,
     start::Started,
     wire, with_causes,
 };
@@ -54,19 +55,6 @@ const KEPT: u64 = bit(CAP_KILL) | bit(CAP_SETUID);
 /// Until it is sealed: to see in /proc, in files that are the program's, whether a thread
 /// is still in a request.
 const UNTIL_SEALED: u64 = bit(CAP_DAC_READ_SEARCH) | bit(CAP_SYS_PTRACE);
-
-/// Passed on to the program, as it was not in the launcher's process group.
-const PASSED_ON: [Signal; 9] = [
-    Signal::SIGALRM,
-    Signal::SIGCONT,
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
-];
 
 /// How long sealing waits for requests that are under way.
 const SEALING: Duration = Duration::from_secs(10);
@@ -161,6 +149,8 @@ impl Plan {
         if threads != 1 {
             return Err(LaunchError::Threads(threads));
         }
+        signals::children_leave_a_status()
+            .map_err(LaunchError::system("have children leave a status"))?;
         for warning in self.warnings() {
             tell(Event::Warning(warning));
         }
@@ -217,7 +207,7 @@ impl Plan {
         instance: Option<&Instance>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, LaunchError> {
-        let mut signals: SigSet = PASSED_ON.into_iter().collect();
+        let mut signals = signals::passed_on();
         signals.add(Signal::SIGCHLD);
         let blocked = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None).and_then(|()| {
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
