@@ -355,7 +355,7 @@ fn a_caller_that_was_killed_leaves_nothing_to_wait_for() {
         assert_eq!(notifier.serve().unwrap(), None);
     }
     let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(poll(&mut waiting, 0_u8), Ok(1));
+    assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
     assert_eq!(waiting[0].revents(), Some(PollFlags::POLLHUP));
 }
 
