@@ -54,6 +54,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N")]
         domid: GuestId,
     },
+    /// Looks at this machine: which mechanisms it has, and what to do about the rest
+    ///
+    /// The exit code is 0 when all that `run` needs is there, 1 when something is missing, 2
+    /// when it could not look.
+    Doctor {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Writes man pages and shell completions
     #[command(hide = true)]
     Generate {

@@ -12,6 +12,7 @@ use std::{
 
 mod audit;
 mod cli;
+mod doctor;
 mod generate;
 mod list;
 mod run;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Run(options) => return run::run(*options),
         Command::Audit(options) => return audit::audit(&options),
         Command::List { json } => list::list(json),
+        Command::Doctor { json } => return doctor::doctor(json),
         Command::Seal { domid, instance } => {
             launch::seal(&domid.get().to_string(), &instance).map_err(Into::into)
         }

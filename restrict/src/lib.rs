@@ -62,6 +62,7 @@ pub mod audit;
 pub mod confine;
 mod device;
 mod dm_op;
+pub mod doctor;
 mod error;
 mod evtchn;
 #[cfg(feature = "tokio")]

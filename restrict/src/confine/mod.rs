@@ -38,6 +38,7 @@ pub use identity::{
     UIDS_IN_RANGE,
 };
 pub use mechanism::{Mechanism, MechanismError, Profile, UnknownMechanism, UnknownProfile};
+pub(crate) use reap::sees_all;
 pub use reap::{Process, ReapError, Reaped, Reaper};
 pub use rlimits::{InvalidLimit, Limit};
 pub use seal::{Seal, Sealed};

@@ -266,7 +266,7 @@ impl fmt::Display for Process {
 
 /// That this process can change its uids, and that /proc shows every process
 /// of the machine with its real uids.
-fn sees_all() -> Result<(), ReapError> {
+pub(crate) fn sees_all() -> Result<(), ReapError> {
     let proc = |source| ReapError::Proc { source };
     let this = fs::read_link("/proc/self").map_err(proc)?;
     if this != Path::new(&std::process::id().to_string()) {
