@@ -26,7 +26,7 @@ use crate::suite::Suite;
 const RECIPE: u32 = 2;
 
 /// How many images of a suite stay in the cache.
-const IMAGES_KEPT: usize = 3;
+const IMAGES_KEPT: usize = 4;
 
 const EMPTY_FOLDERS: &[&str] = &[
     "dev", "etc/xen", "proc", "root", "run", "sys", "tmp", "usr/sbin", "var/lib", "var/log", "x",
