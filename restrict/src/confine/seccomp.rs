@@ -24,7 +24,7 @@ use std::fmt::{self, Write};
 use seccompiler::{BackendError, BpfProgram, SeccompRule};
 
 use super::{
-    arguments::{self, CHECKED},
+    arguments::{self, CHECKED, Case},
     bpf::{Answer, Arch, FilterError, Rules, compile, compile_before},
     load::load_with_no_new_privs,
     syscalls::{self, ALLOWED, Group, MISSING, REFUSED, Verdict},
@@ -125,10 +125,20 @@ pub fn describe(to: &mut impl Write) -> fmt::Result {
     writeln!(to, "allowed system calls")?;
     groups(to, ALLOWED)?;
     writeln!(to, "of these, only")?;
-    for checked in CHECKED {
-        for case in checked.cases {
-            writeln!(to, "  {}: {}: {}", checked.call, case.what, case.why)?;
-        }
+    let cases = CHECKED
+        .iter()
+        .flat_map(|of| of.cases.iter().map(|case| (of.call, case)));
+    let cases: Vec<_> = cases.collect();
+    let told_at_once = |(a, x): &(&str, &Case), (b, y): &(&str, &Case)| {
+        x.why == y.why && (a == b || x.what == y.what)
+    };
+    for cases in cases.chunk_by(told_at_once) {
+        let mut calls: Vec<_> = cases.iter().map(|(call, _)| *call).collect();
+        let mut uses: Vec<_> = cases.iter().map(|(_, case)| case.what).collect();
+        calls.dedup();
+        uses.dedup();
+        writeln!(to, "  {}: {}", calls.join(", "), cases[0].1.why)?;
+        words(to, uses.iter().map(|what| format!("{what};")))?;
     }
     writeln!(to, "  ioctl: of Xen's devices, see xen-requests")?;
     writeln!(to, "refused: EPERM")?;
@@ -144,18 +154,23 @@ pub fn describe(to: &mut impl Write) -> fmt::Result {
 fn groups(to: &mut impl Write, groups: &[Group]) -> fmt::Result {
     for group in groups {
         writeln!(to, "  {}: {}", group.title, group.why)?;
-        let mut line = String::new();
-        for call in group.calls {
-            if line.len() + call.name.len() > 84 {
-                writeln!(to, "   {line}")?;
-                line.clear();
-            }
-            line.push(' ');
-            line.push_str(call.name);
-        }
-        writeln!(to, "   {line}")?;
+        words(to, group.calls.iter().map(|call| call.name.to_owned()))?;
     }
     Ok(())
+}
+
+/// In lines of a readable length.
+fn words(to: &mut impl Write, words: impl Iterator<Item = String>) -> fmt::Result {
+    let mut line = String::new();
+    for word in words {
+        if line.len() + word.len() > 84 {
+            writeln!(to, "   {line}")?;
+            line.clear();
+        }
+        line.push(' ');
+        line.push_str(&word);
+    }
+    writeln!(to, "   {}", line.trim_end_matches(';'))
 }
 
 #[cfg(test)]
