@@ -7,3 +7,4 @@
 mod support;
 
 mod first_instruction;
+mod mechanisms;

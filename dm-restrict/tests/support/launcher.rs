@@ -116,6 +116,29 @@ impl Launcher {
         launcher
     }
 
+    /// For a domain of which no other test is, under a uid of its alone, which is reaped.
+    pub(crate) fn for_domain() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let (base, domid) = (
+            3_900_000_000 + (std::process::id() % 9000) * 32768,
+            NEXT.fetch_add(1, Relaxed),
+        );
+        let mut launcher = Self::bare();
+        launcher.uid = base + domid;
+        launcher.users(&format!(
+            "xen-qemuuser-range-base:x:{base}:{base}::/:/bin/false\n"
+        ));
+        let domid = domid.to_string();
+        launcher.options([
+            "--domid",
+            &domid,
+            "--no-xen",
+            "--bind-linked",
+            "--without",
+            "cgroup",
+        ])
+    }
+
     /// Replaces the test's own users, in the form of passwd(5).
     pub(crate) fn users(&mut self, lines: &str) {
         let machine = fs::read_to_string("/etc/passwd").unwrap();

@@ -58,7 +58,7 @@ fn failed(what: &str, errno: Errno) -> MechanismError {
         Errno::EPERM => "start it as root with CAP_SETUID and CAP_SETGID",
         Errno::EAGAIN => "the user has too many processes: `dm-restrict reap`, or raise nproc",
         Errno::EINVAL => "the ids are not mapped here: start it in the initial user namespace",
-        _ => "see doctor",
+        _ => "see `dm-restrict doctor`",
     };
     MechanismError::new(
         Mechanism::Identity,

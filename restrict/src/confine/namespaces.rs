@@ -15,7 +15,7 @@ use nix::{
     fcntl::{OFlag, open},
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
-    sys::stat::Mode,
+    sys::stat::{Mode, fstat, stat},
     unistd::{chroot, fchdir},
 };
 
@@ -63,16 +63,14 @@ pub(crate) fn enter(wanted: impl Fn(Mechanism) -> bool) -> Result<Entered, Mecha
         root: dir("/").map_err(opened)?,
         cwd: dir(".").or_else(|_| dir("/")).map_err(opened)?,
     };
-    let now = TABLE
-        .into_iter()
-        .filter(|(m, ..)| *m != Mechanism::CgroupNs && wanted(*m));
-    for (mechanism, flag, file) in now {
-        let back = File::open(format!("/proc/self/ns/{file}"))
-            .map_err(|error| failed(mechanism, "open /proc/self/ns", &error))?;
-        own(mechanism)?;
-        entered.namespaces.push((flag, back.into()));
+    match entered.all(wanted) {
+        Ok(()) => Ok(entered),
+        Err(error) => {
+            // The error that counts is the first.
+            let _ = entered.leave();
+            Err(error)
+        }
     }
-    Ok(entered)
 }
 
 /// Enters a new namespace.
@@ -90,7 +88,20 @@ pub(crate) fn own(mechanism: Mechanism) -> Result<(), MechanismError> {
 }
 
 impl Entered {
-    /// Goes back, the root directory first: a new mount namespace sets it.
+    fn all(&mut self, wanted: impl Fn(Mechanism) -> bool) -> Result<(), MechanismError> {
+        for (mechanism, flag, file) in TABLE {
+            if mechanism == Mechanism::CgroupNs || !wanted(mechanism) {
+                continue;
+            }
+            let back = File::open(format!("/proc/self/ns/{file}"))
+                .map_err(|error| failed(mechanism, "open /proc/self/ns", &error))?;
+            self.namespaces.push((flag, back.into()));
+            own(mechanism)?;
+        }
+        Ok(())
+    }
+
+    /// Goes back. A mount namespace sets the root directory to its own, so that comes after.
     pub(crate) fn leave(self) -> Result<(), MechanismError> {
         let back = |errno: Errno| {
             failed(
@@ -102,10 +113,18 @@ impl Entered {
         for (flag, fd) in &self.namespaces {
             setns(fd.as_fd(), *flag).map_err(back)?;
         }
-        fchdir(&self.root).map_err(back)?;
-        chroot(".").map_err(back)?;
+        // It takes a privilege, and is needed in a chroot only.
+        if !is_root(&self.root).map_err(back)? {
+            fchdir(&self.root).map_err(back)?;
+            chroot(".").map_err(back)?;
+        }
         fchdir(&self.cwd).map_err(back)
     }
+}
+
+fn is_root(directory: &OwnedFd) -> Result<bool, Errno> {
+    let (there, root) = (fstat(directory)?, stat("/")?);
+    Ok((there.st_dev, there.st_ino) == (root.st_dev, root.st_ino))
 }
 
 fn failed(mechanism: Mechanism, what: &str, error: &io::Error) -> MechanismError {

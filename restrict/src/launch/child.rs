@@ -25,7 +25,6 @@ use super::{
 use crate::confine::{
     Limit, Mechanism, MechanismError, capabilities, credentials, fds, keyring, landlock,
     namespaces, no_new_privs, parent_death, rlimits, root, session, umask,
-    xen_requests::FilterError,
 };
 
 /// All that the child needs; made before it is forked.
@@ -125,7 +124,7 @@ impl Child<'_> {
         }
         let mut listener = None;
         if !has(M::NoNewPrivs) {
-            listener = load(filters)?;
+            listener = filters.load()?;
         }
         if has(M::Identity) {
             credentials::take(self.uid, self.gid)?;
@@ -151,7 +150,7 @@ impl Child<'_> {
             landlock::restrict(read_only, read_write)?;
         }
         if has(M::NoNewPrivs) {
-            listener = load(filters)?;
+            listener = filters.load()?;
         }
         wire::tell(
             status.as_fd(),
@@ -184,21 +183,6 @@ impl Environment {
 pub(crate) fn variable(name: &OsStr, value: &OsStr) -> CString {
     let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
     CString::new(bytes).unwrap_or_default()
-}
-
-fn load(filters: &Filters) -> Result<Option<OwnedFd>, MechanismError> {
-    filters.load().map_err(|error| {
-        let mechanism = match filters.ask() {
-            true => Mechanism::XenRequests,
-            false => Mechanism::Seccomp,
-        };
-        let text = error.to_string();
-        let reason = match FilterError::from(error) {
-            refused @ FilterError::Refused(_) => format!("{refused}: {text}"),
-            other => other.to_string(),
-        };
-        MechanismError::new(mechanism, reason, "see `dm-restrict doctor`")
-    })
 }
 
 fn join_failed(errno: Errno) -> MechanismError {

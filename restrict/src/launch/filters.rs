@@ -6,6 +6,7 @@ use std::{io, os::fd::OwnedFd};
 use seccompiler::BpfProgram;
 
 use crate::confine::{
+    Mechanism, MechanismError,
     load::{load, load_with_listener},
     seccomp::{self, Denied},
     xen_requests::{self, FilterError, Phase},
@@ -16,7 +17,7 @@ use crate::confine::{
 /// Compiled before the fork, loaded in the child. The kernel takes the most severe
 /// of their answers. One at most has a listener, and it comes before those that refuse
 /// to load another such.
-pub(crate) struct Filters(Vec<Filter>);
+pub(crate) struct Filters(Vec<(Mechanism, Filter)>);
 
 enum Filter {
     Plain(BpfProgram),
@@ -34,23 +35,27 @@ impl Filters {
         phase: Phase,
         denied: Denied,
     ) -> Result<Self, FilterError> {
+        use Mechanism::{Seccomp, XenRequests};
         let mut filters = Vec::new();
         match (denied, phase) {
             // It says of Xen's requests what `notifying` says.
             (Denied::Notify, _) if seccomp => {
-                filters.push(Asks(seccomp::program(denied)?));
+                filters.push((Seccomp, Asks(seccomp::program(denied)?)));
                 return Ok(Self(filters));
             }
             _ if !xen_requests => {}
-            (Denied::Notify, _) => filters.push(Asks(xen_requests::notifying()?)),
-            (Denied::Errno, Phase::Sealed) => filters.push(Plain(xen_requests::sealed()?)),
+            (Denied::Notify, _) => filters.push((XenRequests, Asks(xen_requests::notifying()?))),
+            (Denied::Errno, Phase::Sealed) => {
+                filters.push((XenRequests, Plain(xen_requests::sealed()?)));
+            }
             (Denied::Errno, Phase::SetUp) => {
                 let programs = xen_requests::supervised()?;
-                filters.extend([Plain(programs.never), Asks(programs.until_sealed)]);
+                let both = [Plain(programs.never), Asks(programs.until_sealed)];
+                filters.extend(both.map(|filter| (XenRequests, filter)));
             }
         }
         if seccomp {
-            filters.push(Plain(seccomp::program(denied)?));
+            filters.push((Seccomp, Plain(seccomp::program(denied)?)));
         }
         Ok(Self(filters))
     }
@@ -60,11 +65,6 @@ impl Filters {
         Self::new(false, seccomp, Phase::Sealed, Denied::Errno)
     }
 
-    /// Whether [`load`](Self::load) gives a descriptor, for which a supervisor is needed.
-    pub(crate) fn ask(&self) -> bool {
-        self.0.iter().any(|filter| matches!(filter, Asks(_)))
-    }
-
     /// Loads them for the calling thread, in a forked child for example: system calls
     /// only. No-new-privs is on, or the thread has CAP_SYS_ADMIN.
     ///
@@ -72,15 +72,26 @@ impl Filters {
     /// requests; it is close-on-exec.
     ///
     /// # Errors
-    /// The kernel's: [`FilterError`] knows what it means.
-    pub(crate) fn load(&self) -> io::Result<Option<OwnedFd>> {
+    /// The kernel's, with the mechanism whose filter it refused.
+    pub(crate) fn load(&self) -> Result<Option<OwnedFd>, MechanismError> {
         let mut listener = None;
-        for filter in &self.0 {
-            match filter {
-                Plain(program) => load(program)?,
-                Asks(program) => listener = Some(load_with_listener(program)?),
-            }
+        for (mechanism, filter) in &self.0 {
+            let loaded = match filter {
+                Plain(program) => load(program).map(|()| None),
+                Asks(program) => load_with_listener(program).map(Some),
+            };
+            let loaded = loaded.map_err(|error| refused(*mechanism, error))?;
+            listener = loaded.or(listener);
         }
         Ok(listener)
     }
+}
+
+fn refused(mechanism: Mechanism, error: io::Error) -> MechanismError {
+    let text = error.to_string();
+    let reason = match FilterError::from(error) {
+        refused @ FilterError::Refused(_) => format!("{refused}: {text}"),
+        other => other.to_string(),
+    };
+    MechanismError::new(mechanism, reason, "see `dm-restrict doctor`")
 }

@@ -35,14 +35,18 @@ impl Init<'_> {
     pub(crate) fn run(&self, life: BorrowedFd<'_>, ready: BorrowedFd<'_>) -> ! {
         // Signals of the namespace's processes have no effect on a pid 1 without handlers.
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
-        if let Ok([life, ready]) = fds::keep_only([life, ready]) {
-            let outcome = self.confine(life.as_fd());
-            let confined = outcome.is_ok();
-            let message = outcome.map_or_else(Message::from, |()| Message::Ready);
-            if wire::tell(ready.as_fd(), &message, None).is_ok() && confined {
-                drop((life, ready));
-                reap_orphans();
+        match fds::keep_only([life, ready]) {
+            Ok([life, ready]) => {
+                let outcome = self.confine(life.as_fd());
+                let confined = outcome.is_ok();
+                let message = outcome.map_or_else(Message::from, |()| Message::Ready);
+                if wire::tell(ready.as_fd(), &message, None).is_ok() && confined {
+                    drop((life, ready));
+                    reap_orphans();
+                }
             }
+            // Nothing was closed then.
+            Err(error) => drop(wire::tell(ready, &error.into(), None)),
         }
         // SAFETY: ends the process; nothing of the supervisor's, whose copy this is, runs.
         unsafe { libc::_exit(125) }
@@ -66,8 +70,9 @@ impl Init<'_> {
         undumpable()?;
         if has(M::NoNewPrivs) {
             no_new_privs::set()?;
-            self.filters.load().map_err(|error| {
-                MechanismError::new(M::Seccomp, format!("init: {error}"), "see doctor")
+            self.filters.load().map_err(|mut error| {
+                error.reason.insert_str(0, "init: ");
+                error
             })?;
         }
         Ok(())
@@ -95,7 +100,7 @@ fn undumpable() -> Result<(), MechanismError> {
         MechanismError::new(
             Mechanism::PidNs,
             format!("init: dumpable: {errno}"),
-            "see doctor",
+            "see `dm-restrict doctor`",
         )
     })
 }

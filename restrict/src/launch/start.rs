@@ -160,8 +160,9 @@ impl Plan {
             own_init,
             (&status, childs_status),
         );
-        entered.leave()?;
+        let left = entered.leave();
         let (processes, notify) = inside?;
+        left?;
 
         let mut started = Started {
             processes,

@@ -230,7 +230,12 @@ impl Plan {
         // From here on the program is prepared, and this process needs little.
         tell(Event::Prepared { pid: record.pid });
         let until_sealed = if notifier.is_some() { UNTIL_SEALED } else { 0 };
-        shrink(KEPT | until_sealed)?;
+        match shrink(KEPT | until_sealed) {
+            Err(error) if self.launch.without.contains(&Mechanism::Capabilities) => {
+                tell(Event::Warning(format!("the supervisor keeps its own: {error}")));
+            }
+            other => other?,
+        }
         wire::go(started.status.as_fd()).map_err(|errno| system("let the program go", errno))?;
         match wire::listen(started.status.as_fd()) {
             Ok(None) => {}
