@@ -6,7 +6,6 @@ mod table;
 use std::{
     error::Error,
     io::{self, Write as _},
-    process::ExitCode,
     sync::mpsc,
     thread,
     time::Duration,
@@ -19,7 +18,10 @@ use xen_restrict::{
     launch::{self, Record},
 };
 
-use crate::{cli::Audit, say, with_causes};
+use crate::{
+    cli::{Audit, Whom},
+    say, with_causes,
+};
 
 /// When a look takes longer, something in it is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,7 +45,7 @@ struct Failure {
 }
 
 /// The exit code: 0 when every check holds, 1 when one fails, 2 when it could not look.
-pub(crate) fn audit(options: &Audit) -> ExitCode {
+pub(crate) fn audit(options: &Audit) -> u8 {
     let mut output = Output {
         version: 1,
         verdict: Verdict::Holds,
@@ -72,13 +74,28 @@ pub(crate) fn audit(options: &Audit) -> ExitCode {
     };
     if let Err(error) = written {
         say(&format!("the result cannot be written: {error}"));
-        return ExitCode::from(2);
+        return 2;
     }
     match output.verdict {
-        Verdict::Fails => ExitCode::FAILURE,
-        Verdict::NotObserved => ExitCode::from(2),
-        _ => ExitCode::SUCCESS,
+        Verdict::Fails => 1,
+        Verdict::NotObserved => 2,
+        _ => 0,
     }
+}
+
+/// The same for one process, held against what was recorded at its start.
+pub(crate) fn audit_process(pid: i32) -> u8 {
+    audit(&Audit {
+        whom: Whom {
+            pid: Some(pid),
+            domid: None,
+            all: false,
+        },
+        profile: None,
+        without: Vec::new(),
+        filters: false,
+        json: false,
+    })
 }
 
 impl Output {

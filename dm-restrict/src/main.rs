@@ -11,6 +11,7 @@ use std::{
 };
 
 mod audit;
+mod auditor;
 mod cli;
 mod doctor;
 mod generate;
@@ -29,7 +30,7 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(options) => return run::run(*options),
-        Command::Audit(options) => return audit::audit(&options),
+        Command::Audit(options) => return ExitCode::from(audit::audit(&options)),
         Command::List { json } => list::list(json),
         Command::Doctor { json } => return doctor::doctor(json),
         Command::Seal { domid, instance } => {

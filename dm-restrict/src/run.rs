@@ -11,7 +11,7 @@ use std::{
 
 use xen_restrict::launch::{Event, Launch, LaunchError, Plan, Reporter, Seal, variables_from};
 
-use crate::{cli::Run, say, with_causes};
+use crate::{auditor::Auditor, cli::Run, say, with_causes};
 
 /// Its exit code is the program's, or says why there is none.
 pub(crate) fn run(mut options: Run) -> ExitCode {
@@ -35,17 +35,32 @@ fn supervise(options: &mut Run, reporter: &mut Option<Reporter>) -> Result<u8, L
     if options.dry_run {
         return Ok(show(&plan));
     }
-    let ended = plan.supervise(&mut |event| match (event, reporter.take()) {
-        (Event::Started { pid }, Some(reporter)) => reporter.started(pid),
-        (event, waiting) => {
-            *reporter = waiting;
-            tell(event);
+    let mut auditor = None;
+    let ended = plan.supervise(&mut |event| match event {
+        Event::Prepared { pid } if options.audit => auditor = Some(Auditor::prepare(pid)),
+        Event::Started { pid } => {
+            if let Some(reporter) = reporter.take() {
+                reporter.started(pid);
+            }
+            if let Some(Ok(auditor)) = &auditor {
+                auditor.go();
+            }
         }
+        other => tell(other),
     })?;
     if let Some(explanation) = ended.explanation() {
         say(explanation);
     }
-    Ok(ended.exit_code())
+    let code = ended.exit_code();
+    Ok(match auditor.map(|auditor| auditor.map(Auditor::passed)) {
+        None | Some(Ok(true)) => code,
+        // Its own words were the auditor's.
+        Some(Ok(false)) => 125,
+        Some(Err(error)) => {
+            say(&format!("the program was not audited: {error}"));
+            125
+        }
+    })
 }
 
 fn show(plan: &Plan) -> u8 {

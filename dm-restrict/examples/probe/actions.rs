@@ -74,7 +74,8 @@ pub(crate) fn act(verb: &str, what: &OsStr) {
         "notify" => notify(what),
         "ioctl" => ioctl(what),
         // Its standard output.
-        "output" => output(number(what)),
+        "output" => output(1, number(what)),
+        "error" => output(2, number(what)),
         "spoil-output" => spoil_output(),
         other => panic!("there is no verb {other}"),
     }
@@ -232,10 +233,10 @@ fn ioctl(what: &OsStr) {
     word_of("ioctl", Errno::result(result));
 }
 
-fn output(length: usize) {
+fn output(to: RawFd, length: usize) {
     let bytes: Vec<u8> = (0..=250_u8).cycle().take(length).collect();
     // SAFETY: its own; not closed, as it is not dropped.
-    let mut stdout = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(1) });
+    let mut stdout = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(to) });
     if let Err(error) = stdout.write_all(&bytes) {
         eprintln!("output {}", io_word::<()>(Err(error)));
     }

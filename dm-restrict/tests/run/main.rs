@@ -7,4 +7,6 @@
 mod support;
 
 mod first_instruction;
+mod lifecycle;
 mod mechanisms;
+mod output;

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What does a confined launch cost, next to bubblewrap doing the nearest that it can,
+//! and next to no confinement at all? And does it stay that way: after many, and with
+//! many at a time?
+//!
+//! Repeat as root, on a machine with nothing else to do, with Debian's `bubblewrap`:
+//! `cargo bench -p xen-restrict-benches --bench launch`. Nothing is asserted about time.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const PAIRS: usize = 50;
+const IN_A_ROW: usize = 500;
+const AT_ONCE: usize = 200;
+const DESCRIPTORS: usize = 1000;
+const PROCESSES: usize = 2000;
+/// Debian has this user everywhere.
+const USER: &str = "games";
+/// What `true` and its libraries are in.
+const TREES: [&str; 3] = ["/usr", "/lib", "/lib64"];
+/// Of a domain that need not exist, and the user that its uid comes from.
+const DOMID: u32 = 32_000;
+const RANGE_BASE: u32 = 65_536;
+
+fn main() {
+    let command = build();
+    start_up(&command);
+    in_a_row(&command);
+    at_once(&command);
+    audit(&command);
+    reaping(&command);
+}
+
+/// The command, as it would be installed.
+fn build() -> PathBuf {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--release", "--package", "dm-restrict"])
+        .args(["--message-format", "json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(built.status.success(), "dm-restrict does not build");
+    let text = String::from_utf8(built.stdout).expect("cargo writes UTF-8");
+    let path = text
+        .lines()
+        .filter(|line| line.contains("\"compiler-artifact\""))
+        .filter_map(|line| line.split_once("\"executable\":\""))
+        .map(|(_, rest)| rest.split('"').next().unwrap_or_default())
+        .next_back();
+    path.expect("cargo names the executable").into()
+}
+
+fn dm_restrict(command: &Path) -> Command {
+    let mut run = Command::new(command);
+    run.args(["run", "--no-xen", "--user", USER]);
+    for tree in TREES {
+        run.args(["--bind-ro", tree]);
+    }
+    run.args(["--", "/usr/bin/true"]).stderr(Stdio::null());
+    run
+}
+
+fn bubblewrap() -> Command {
+    let mut run = Command::new("bwrap");
+    run.args([
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+    ]);
+    run.args(["--cap-drop", "ALL"]);
+    for tree in TREES {
+        run.args(["--ro-bind", tree, tree]);
+    }
+    run.arg("/usr/bin/true");
+    run
+}
+
+fn once(run: &mut Command) -> Duration {
+    let begin = Instant::now();
+    let status = run.stdin(Stdio::null()).status();
+    let took = begin.elapsed();
+    let name = run.get_program().to_string_lossy().into_owned();
+    let status = status.unwrap_or_else(|error| panic!("{name}: {error}; install it"));
+    assert!(status.success(), "{name}: {status}; run this as root");
+    took
+}
+
+fn start_up(command: &Path) {
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for _ in 0..PAIRS {
+        times[0].push(once(&mut dm_restrict(command)));
+        times[1].push(once(&mut bubblewrap()));
+        times[2].push(once(&mut Command::new("/usr/bin/true")));
+    }
+    let [ours, theirs, bare] = times.map(median);
+    println!("start-up, median of {PAIRS}, taken in turns");
+    println!("  dm-restrict run, strict  {}", milliseconds(ours));
+    println!("  bwrap --unshare-all      {}", milliseconds(theirs));
+    println!("  fork and exec            {}", milliseconds(bare));
+    println!(
+        "  dm-restrict : bwrap      {:.2}\n",
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    );
+}
+
+fn in_a_row(command: &Path) {
+    let before = Traces::now();
+    let times: Vec<_> = (0..IN_A_ROW)
+        .map(|_| once(&mut dm_restrict(command)))
+        .collect();
+    let (first, last) = (
+        median(times[..50].to_vec()),
+        median(times[IN_A_ROW - 50..].to_vec()),
+    );
+    println!("{IN_A_ROW} launches in a row");
+    println!("  median of the first 50   {}", milliseconds(first));
+    println!("  median of the last 50    {}", milliseconds(last));
+    println!(
+        "  last : first             {:.2}",
+        last.as_secs_f64() / first.as_secs_f64()
+    );
+    before.compare();
+}
+
+fn at_once(command: &Path) {
+    let before = Traces::now();
+    let begin = Instant::now();
+    let mut children: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let mut run = dm_restrict(command);
+            run.stdin(Stdio::null())
+                .spawn()
+                .expect("dm-restrict starts")
+        })
+        .collect();
+    let ended = children.iter_mut().map(|child| child.wait());
+    let failed = ended
+        .filter(|status| !status.as_ref().is_ok_and(|s| s.success()))
+        .count();
+    let each = begin.elapsed() / u32::try_from(AT_ONCE).unwrap_or(1);
+    println!("{AT_ONCE} launches at once");
+    println!("  each                     {}", milliseconds(each));
+    println!("  failed                   {failed}");
+    before.compare();
+}
+
+/// What a launch could leave.
+struct Traces {
+    descriptors: usize,
+    mounts: usize,
+    processes: BTreeSet<String>,
+    instances: usize,
+}
+
+impl Traces {
+    fn now() -> Self {
+        let entries = |path: &str| fs::read_dir(path).map_or(0, Iterator::count);
+        let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = names
+            .filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok())
+            .filter(|name| ["dm-restrict", "true"].contains(&name.trim()))
+            .collect();
+        Self {
+            descriptors: entries("/proc/self/fd"),
+            mounts: fs::read_to_string("/proc/self/mountinfo")
+                .map_or(0, |text| text.lines().count()),
+            processes,
+            instances: entries("/run/dm-restrict"),
+        }
+    }
+
+    fn compare(&self) {
+        let now = Self::now();
+        println!(
+            "  left: descriptors {}, mounts {}, processes {}, directories {}\n",
+            now.descriptors.abs_diff(self.descriptors),
+            now.mounts.abs_diff(self.mounts),
+            now.processes.difference(&self.processes).count(),
+            now.instances.abs_diff(self.instances),
+        );
+    }
+}
+
+fn audit(command: &Path) {
+    let files: Vec<_> = (0..DESCRIPTORS)
+        .map(|_| fs::File::open("/dev/null").expect("raise the limit of open files"))
+        .collect();
+    let times = (0..PAIRS).map(|_| {
+        let begin = Instant::now();
+        let pid = std::process::id().to_string();
+        // This process is not confined: the checks fail, and that is what takes the time.
+        let audit = Command::new(command)
+            .args(["audit", &pid])
+            .output()
+            .expect("it runs");
+        let took = begin.elapsed();
+        let text = String::from_utf8_lossy(&audit.stderr).into_owned();
+        assert_eq!(audit.status.code(), Some(1), "{text}");
+        took
+    });
+    let took = median(times.collect());
+    println!(
+        "audit of a process with {} descriptors, median of {PAIRS}",
+        files.len()
+    );
+    println!("  {}\n", milliseconds(took));
+}
+
+fn reaping(command: &Path) {
+    let uid = RANGE_BASE + DOMID;
+    let times = (0..5).map(|_| {
+        let mut children: Vec<_> = (0..PROCESSES)
+            .map(|_| {
+                Command::new("/usr/bin/sleep")
+                    .arg("1000")
+                    .uid(uid)
+                    .spawn()
+                    .expect("it starts")
+            })
+            .collect();
+        let reaped = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-ec"])
+            .arg(
+                "cp /etc/passwd /run/bench-passwd
+                 echo \"xen-qemuuser-range-base:x:$1:65534::/:/bin/false\" >> /run/bench-passwd
+                 mount --bind /run/bench-passwd /etc/passwd
+                 rm /run/bench-passwd
+                 begin=$(date +%s%N)
+                 \"$0\" reap --domid \"$2\" >&2
+                 echo $(($(date +%s%N) - begin))",
+            )
+            .arg(command)
+            .args([RANGE_BASE.to_string(), DOMID.to_string()])
+            .stderr(Stdio::piped())
+            .output()
+            .expect("unshare runs");
+        for child in &mut children {
+            let _ = child.wait();
+        }
+        let text = String::from_utf8_lossy(&reaped.stdout).into_owned();
+        let nanoseconds = text.trim().parse().unwrap_or_else(|_| {
+            panic!("{}", String::from_utf8_lossy(&reaped.stderr));
+        });
+        Duration::from_nanos(nanoseconds)
+    });
+    let took = median(times.collect());
+    println!("reaping {PROCESSES} processes of one uid, median of 5");
+    println!("  {}", milliseconds(took));
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:8.2} ms", time.as_secs_f64() * 1e3)
+}

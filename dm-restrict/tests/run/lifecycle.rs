@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From the start to the end: statuses, signals, orphans, and a supervisor that is killed.
+
+use std::{fs, os::fd::AsRawFd as _, thread, time::Duration};
+
+use nix::{
+    fcntl::OFlag,
+    sys::signal::{Signal, kill},
+    unistd::pipe2,
+};
+
+use crate::support::{
+    launcher::{Launcher, Running, eventually, processes_of},
+    static_program,
+};
+
+#[test]
+fn the_status_is_the_programs() {
+    for (action, code) in [
+        ("exit=0", 0),
+        ("exit=3", 3),
+        ("exit=255", 255),
+        ("raise=SIGKILL", 128 + 9),
+        ("raise=SIGSEGV", 128 + 11),
+        ("raise=SIGUSR1", 128 + 10),
+    ] {
+        let ended = Launcher::new().probe_does([action]).with_code(code);
+        assert_eq!(ended.stderr, "", "{ended:?}");
+    }
+}
+
+#[test]
+fn abort_is_an_abort_though_it_is_no_pid_1() {
+    Launcher::new().probe_does(["abort"]).with_code(128 + 6);
+}
+
+#[test]
+fn an_end_by_a_limit_or_a_filter_is_explained() {
+    let launcher = Launcher::new().options(["--tmp", "1M", "--rlimit", "fsize=5000"]);
+    let ended = launcher.probe_does(["fill=/tmp/x"]).with_code(128 + 25);
+    assert!(ended.stderr.contains("--rlimit fsize"), "{ended:?}");
+    let ended = Launcher::new()
+        .probe_does(["raise=SIGSYS"])
+        .with_code(128 + 31);
+    assert!(ended.stderr.contains("system call filter"), "{ended:?}");
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let mut running =
+        Launcher::new().start_probe(["catch=SIGUSR1", "catch=SIGHUP", "say=here", "forever"]);
+    assert_eq!(running.line(), "here");
+    running.signal(Signal::SIGUSR1);
+    assert_eq!(running.line(), "10");
+    running.signal(Signal::SIGHUP);
+    assert_eq!(running.line(), "01");
+    running.signal(Signal::SIGTERM);
+    running.wait().with_code(128 + 15);
+}
+
+#[test]
+fn a_signal_that_the_launcher_ignores_is_not_passed_on() {
+    let launcher = Launcher::new().hook(|| {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+        Ok(())
+    });
+    let mut running = launcher.start_probe(["catch=SIGUSR1", "say=here", "forever"]);
+    assert_eq!(running.line(), "here");
+    running.signal(Signal::SIGHUP);
+    running.signal(Signal::SIGUSR1);
+    assert_eq!(running.line(), "10");
+    running.signal(Signal::SIGTERM);
+    running.wait().with_code(128 + 15);
+}
+
+#[test]
+fn a_signal_during_the_start_is_not_lost() {
+    for wait in (0..20).map(|step| Duration::from_millis(step * 2)) {
+        let running = Launcher::new().start_probe(["forever"]);
+        thread::sleep(wait);
+        running.signal(Signal::SIGTERM);
+        running.wait().with_code(128 + 15);
+    }
+}
+
+#[test]
+fn orphans_end_with_the_program_and_are_waited_for_before() {
+    let mut running = Launcher::new().start_probe(["orphan", "orphan", "say=here", "forever"]);
+    assert_eq!(running.line(), "here");
+    // Init, the program, two orphans.
+    assert_eq!(processes_of(running.uid()).len(), 4);
+    let init = running.record()["init_pid"].to_string();
+    let of_init = |name: &str| {
+        let children = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+        let named = |pid: &&str| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.contains(name)
+        };
+        children
+            .split_whitespace()
+            .filter(named)
+            .map(ToOwned::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let orphans = of_init("Name:");
+    assert_eq!(orphans.len(), 2, "{orphans:?}");
+    kill(
+        nix::unistd::Pid::from_raw(orphans[0].parse().unwrap()),
+        Signal::SIGKILL,
+    )
+    .unwrap();
+    eventually(|| (of_init("Name:") == orphans[1..]).then_some(()));
+    running.signal(Signal::SIGTERM);
+    running.wait().with_code(128 + 15);
+
+    let ended = Launcher::new().probe_does(["orphan", "exit=7"]);
+    ended.with_code(7);
+}
+
+#[test]
+fn without_a_pid_namespace_the_reaper_ends_orphans() {
+    let launcher = Launcher::for_domain().options(["--without", "pid-ns"]);
+    launcher.probe_does(["orphan", "exit=7"]).with_code(7);
+}
+
+/// That nothing runs any more under the uid, and its directory is removed by the next.
+fn all_gone(running: Running) {
+    let uid = running.uid();
+    eventually(|| processes_of(uid).is_empty().then_some(()));
+}
+
+#[test]
+fn a_supervisor_that_is_killed_takes_all_with_it() {
+    for options in [&[][..], &["--without", "root"], &["--log-denied"]] {
+        let mut running = Launcher::new()
+            .options(options)
+            .start_probe(["unfollow", "orphan", "say=here", "forever"]);
+        assert_eq!(
+            (running.line(), running.line()),
+            ("unfollow ok".into(), "here".into())
+        );
+        running.signal(Signal::SIGKILL);
+        all_gone(running);
+    }
+    // The program itself follows it where there is no init.
+    let mut running = Launcher::new()
+        .options(["--without", "pid-ns"])
+        .start_probe(["say=here", "forever"]);
+    running.line();
+    running.signal(Signal::SIGKILL);
+    all_gone(running);
+}
+
+#[test]
+fn a_supervisor_that_is_killed_during_the_start_leaves_nothing() {
+    for options in [&[][..], &["--without", "pid-ns"]] {
+        for step in 0..40 {
+            let running = Launcher::new().options(options).start_probe(["forever"]);
+            thread::sleep(Duration::from_micros(step * 800));
+            running.signal(Signal::SIGKILL);
+            all_gone(running);
+        }
+    }
+}
+
+#[test]
+fn the_thread_that_launches_may_end() {
+    let (here, theirs) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    let running = thread::spawn(move || {
+        let mut running = Launcher::new()
+            .with(|command| {
+                command.stdin(theirs);
+            })
+            .start_probe(["say=here", "forever"]);
+        running.line();
+        running
+    })
+    .join()
+    .unwrap();
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(processes_of(running.uid()).len(), 2);
+    drop(here);
+    running.signal(Signal::SIGTERM);
+    running.wait().with_code(128 + 15);
+}
+
+#[test]
+fn what_cannot_be_executed_has_the_codes_of_a_shell() {
+    let launcher = Launcher::new();
+    let missing = launcher.path("missing");
+    launcher
+        .run([missing])
+        .refused(127, &["there is no such program"]);
+    Launcher::new()
+        .run(["no-such-program"])
+        .refused(127, &["there is no such program"]);
+    let launcher = Launcher::new();
+    let below_a_file = launcher.probe().join("x");
+    launcher
+        .run([below_a_file])
+        .refused(127, &["there is no such program"]);
+    Launcher::new()
+        .run(["/etc"])
+        .refused(126, &["it is not a file"]);
+    Launcher::new()
+        .run(["/etc/passwd"])
+        .refused(126, &["chmod +x"]);
+}
+
+/// A file of these bytes, that anybody may execute.
+fn executable(launcher: &Launcher, bytes: &[u8], mode: u32) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = launcher.path("program");
+    fs::write(&path, bytes).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+#[test]
+fn what_the_kernel_does_not_execute_is_explained() {
+    for (bytes, mode, says) in [
+        (&b"#!/bin/no-such-shell\n"[..], 0o755, "bind that"),
+        (b"garbage", 0o755, "not an executable of this machine"),
+        (b"", 0o755, "not an executable of this machine"),
+        (b"\x7fELF", 0o755, "not an executable of this machine"),
+        (b"#!/bin/sh\n", 0o700, "its user may not execute it"),
+    ] {
+        let launcher =
+            Launcher::bare().options(["--no-xen", "--user", "confined", "--without", "cgroup"]);
+        let program = executable(&launcher, bytes, mode);
+        launcher.run([program]).refused(126, &[says]);
+    }
+    // Its loader is not there.
+    let launcher =
+        Launcher::bare().options(["--no-xen", "--user", "confined", "--without", "cgroup"]);
+    launcher
+        .probe_does(["exit=0"])
+        .refused(126, &["--bind-linked"]);
+    // Open for writing.
+    let launcher = Launcher::new();
+    let program = executable(&launcher, b"", 0o755);
+    static_program::write(&program);
+    let open = fs::OpenOptions::new().append(true).open(&program).unwrap();
+    assert!(open.as_raw_fd() > 0);
+    launcher.run([program]).refused(126, &["busy"]);
+    drop(open);
+    // Its arguments are too long.
+    let launcher = Launcher::new().options(["--rlimit", "stack=100000"]);
+    launcher
+        .probe_does([&"x".repeat(120_000)])
+        .refused(126, &["too long"]);
+}
+
+#[test]
+fn too_many_processes_of_its_user_are_named() {
+    let launcher = Launcher::new().options(["--rlimit", "nproc=1", "--without", "pid-ns"]);
+    let other = std::os::unix::process::CommandExt::uid(
+        &mut std::process::Command::new("sleep"),
+        launcher.uid(),
+    )
+    .arg("60")
+    .current_dir("/")
+    .spawn();
+    let mut other = other.unwrap();
+    let ended = launcher.probe_does(["exit=0"]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    ended.refused(125, &["dm-restrict: rlimits: ", "nproc"]);
+}
