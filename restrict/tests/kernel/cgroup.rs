@@ -231,13 +231,16 @@ fn a_killed_launchers_leaf_is_removed_and_never_a_process() {
 }
 
 fn kill_all(path: &Path, mut first: Child) {
-    for pid in pids(path) {
-        let _ = Command::new("kill")
-            .args(["-KILL", &pid.to_string()])
-            .status();
-    }
+    // One may be forked between the look and the kill.
+    wait_for("an empty group", || {
+        for pid in pids(path) {
+            let _ = Command::new("kill")
+                .args(["-KILL", &pid.to_string()])
+                .status();
+        }
+        pids(path).is_empty()
+    });
     first.wait().unwrap();
-    wait_for("an empty group", || pids(path).is_empty());
 }
 
 #[test]

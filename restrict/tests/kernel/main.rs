@@ -6,6 +6,7 @@
 mod alone;
 mod cgroup;
 mod delegation;
+mod doctor;
 mod landlock;
 mod seal;
 mod seccomp;
