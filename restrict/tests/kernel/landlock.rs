@@ -287,12 +287,15 @@ fn sockets_of_others_are_writing_from_9_on() {
         with_version(|version| {
             let (_dir, one, two) = two_folders();
             let [readable, writable] = [&one, &two].map(|folder| folder.join("socket"));
+            let named = one.join("named");
+            let _named = UnixDatagram::bind(&named).unwrap();
             let _readable = UnixDatagram::bind(&readable).unwrap();
             let _writable = UnixDatagram::bind(&writable).unwrap();
-            restricted(&[&one], &[&two]);
+            restricted(&[&one], &[&two, &named]);
             let socket = UnixDatagram::unbound().unwrap();
             assert_from(version, 9, libc::EACCES, None, socket.connect(&readable));
             socket.send_to(b"READY=1", &writable).unwrap();
+            socket.send_to(b"READY=1", &named).unwrap();
         });
     });
 }
