@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the start to the end: statuses, signals, orphans, and a supervisor that is killed.
 
-use std::{fs, os::fd::AsRawFd as _, thread, time::Duration};
+use std::{
+    fs,
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    },
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use nix::{
     fcntl::OFlag,
@@ -21,7 +31,7 @@ fn the_status_is_the_programs() {
         ("exit=3", 3),
         ("exit=255", 255),
         ("raise=SIGKILL", 128 + 9),
-        ("raise=SIGSEGV", 128 + 11),
+        ("raise=SIGILL", 128 + 4),
         ("raise=SIGUSR1", 128 + 10),
     ] {
         let ended = Launcher::new().probe_does([action]).with_code(code);
@@ -209,8 +219,7 @@ fn what_cannot_be_executed_has_the_codes_of_a_shell() {
 }
 
 /// A file of these bytes, that anybody may execute.
-fn executable(launcher: &Launcher, bytes: &[u8], mode: u32) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
+fn executable(launcher: &Launcher, bytes: &[u8], mode: u32) -> PathBuf {
     let path = launcher.path("program");
     fs::write(&path, bytes).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -255,16 +264,16 @@ fn what_the_kernel_does_not_execute_is_explained() {
 #[test]
 fn too_many_processes_of_its_user_are_named() {
     let launcher = Launcher::new().options(["--rlimit", "nproc=1", "--without", "pid-ns"]);
-    let other = std::os::unix::process::CommandExt::uid(
-        &mut std::process::Command::new("sleep"),
-        launcher.uid(),
-    )
-    .arg("60")
-    .current_dir("/")
-    .spawn();
-    let mut other = other.unwrap();
+    let other = || {
+        let mut command = Command::new("sleep");
+        command.uid(launcher.uid()).arg("60").current_dir("/");
+        command.spawn().unwrap()
+    };
+    let others = [other(), other()];
     let ended = launcher.probe_does(["exit=0"]);
-    other.kill().unwrap();
-    other.wait().unwrap();
+    for mut other in others {
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
     ended.refused(125, &["dm-restrict: rlimits: ", "nproc"]);
 }

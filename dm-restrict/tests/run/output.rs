@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read as _, Write as _},
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::AsFd as _,
     thread,
     time::Duration,
 };
@@ -198,7 +198,7 @@ fn a_named_one_is_the_launchers_own() {
     let ended = launcher.probe_does(["fd=0", "fd=1", "fd=2"]).with_code(0);
     let text = fs::read_to_string(ended.path("log")).unwrap();
     assert_eq!(
-        text, "earlier\nfd 0 file 8\nfd 1 file 22\nfd 2 pipe 0\n",
+        text, "earlier\nfd 0 file 8\nfd 1 file 20\nfd 2 pipe 0\n",
         "{ended:?}"
     );
 }

@@ -102,12 +102,7 @@ pub(crate) fn enter(contents: &Contents, change: Change) -> Result<UnixDatagram,
 
     attach(root.as_fd(), top.as_fd()).map_err(|error| failed("mount the tmpfs", &error))?;
     fchdir(&root).map_err(|errno| failed("enter the tmpfs", &errno.into()))?;
-    for (path, source, attributes) in &sources {
-        let at = place(root.as_fd(), path, is_directory(source.as_fd()))
-            .map_err(|error| of_path(path, "make a place for it", &error))?;
-        bind(source.as_fd(), at.as_fd(), *attributes)
-            .map_err(|error| of_path(path, "mount it", &error))?;
-    }
+    // First: what is named may be in it.
     if let Some(size) = contents.tmp {
         let size = CString::new(size.to_string()).unwrap_or_default();
         let tmp = new_filesystem(
@@ -118,6 +113,12 @@ pub(crate) fn enter(contents: &Contents, change: Change) -> Result<UnixDatagram,
         let at = place(root.as_fd(), Path::new("/tmp"), true);
         tmp.and_then(|tmp| attach(tmp.as_fd(), at?.as_fd()))
             .map_err(|error| of_path(Path::new("/tmp"), "mount a tmpfs", &error))?;
+    }
+    for (path, source, attributes) in &sources {
+        let at = place(root.as_fd(), path, is_directory(source.as_fd()))
+            .map_err(|error| of_path(path, "make a place for it", &error))?;
+        bind(source.as_fd(), at.as_fd(), *attributes)
+            .map_err(|error| of_path(path, "mount it", &error))?;
     }
     if contents.proc {
         place(root.as_fd(), Path::new("/proc"), true)
@@ -155,31 +156,39 @@ pub(crate) fn mount_proc() -> Result<(), MechanismError> {
         .map_err(|error| of_path(Path::new("/proc"), "mount it (Linux 5.8)", &error))
 }
 
-/// Refuses what would be more than files: a tree in which a socket listens now. To connect
-/// to one, it need not be writable.
-pub(crate) fn holds_no_socket(path: &Path) -> Result<(), MechanismError> {
-    let real = fs::canonicalize(path).map_err(|error| of_path(path, "find it", &error))?;
-    let kind = fs::metadata(&real).map_err(|error| of_path(path, "look at it", &error))?;
-    if kind.file_type().is_block_device() || kind.file_type().is_char_device() {
-        let reason = format!("{} is a device", Shown(path));
-        let remedy = "hand over an open descriptor by `--fd`, or see `--dev`";
-        return Err(MechanismError::new(Mechanism::Root, reason, remedy));
-    }
-    let sockets =
-        fs::read("/proc/net/unix").map_err(|error| failed("read /proc/net/unix", &error))?;
-    for line in sockets.split(|byte| *byte == b'\n').skip(1) {
-        let Some(at) = line.iter().position(|byte| *byte == b'/') else {
-            continue;
-        };
-        let socket = Path::new(OsStr::from_bytes(&line[at..]));
-        let socket = fs::canonicalize(socket).unwrap_or_else(|_| socket.to_owned());
-        if socket.starts_with(&real) {
-            let reason = format!("{} has the socket {} in it", Shown(path), Shown(&socket));
+/// Refuses what would be more than files: a device, or a tree in which a socket listens
+/// now. To connect to one, it need not be writable.
+pub(crate) fn only_files<'a>(
+    paths: impl Iterator<Item = &'a PathBuf>,
+) -> Result<(), MechanismError> {
+    let sockets = listening().map_err(|error| failed("read /proc/net/unix", &error))?;
+    for path in paths {
+        let real = fs::canonicalize(path).map_err(|error| of_path(path, "find it", &error))?;
+        let metadata = fs::metadata(&real).map_err(|error| of_path(path, "look at it", &error))?;
+        let kind = metadata.file_type();
+        if kind.is_block_device() || kind.is_char_device() {
+            let reason = format!("{} is a device", Shown(path));
+            let remedy = "hand over an open descriptor by `--fd`, or see `--dev`";
+            return Err(MechanismError::new(Mechanism::Root, reason, remedy));
+        }
+        if let Some(socket) = sockets.iter().find(|socket| socket.starts_with(&real)) {
+            let reason = format!("{} has the socket {} in it", Shown(path), Shown(socket));
             let remedy = "name the files that are needed instead; hand over a connection by `--fd`";
             return Err(MechanismError::new(Mechanism::Root, reason, remedy));
         }
     }
     Ok(())
+}
+
+/// The sockets of this network namespace that have a path, by where they are.
+fn listening() -> io::Result<Vec<PathBuf>> {
+    let lines = fs::read("/proc/net/unix")?;
+    let paths = lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let at = line.iter().position(|byte| *byte == b'/')?;
+        let path = Path::new(OsStr::from_bytes(&line[at..]));
+        Some(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+    });
+    Ok(paths.collect())
 }
 
 /// A path for a message.

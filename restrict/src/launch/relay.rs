@@ -1,43 +1,56 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The program's standard output goes through the supervisor: with the launcher's own
 //! descriptor it could truncate a log, or change a terminal.
+//!
+//! The supervisor has more to do: a reader that takes nothing does not hold it up.
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::OFlag,
-    poll::PollFlags,
-    unistd::{pipe2, read, write},
+    fcntl::{FcntlArg, OFlag, fcntl, open},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        socket::{MsgFlags, send},
+        stat::{Mode, SFlag, fstat},
+    },
+    unistd::{isatty, pipe2, read, write},
 };
 
 use crate::confine::fds::set_nonblocking;
 
-/// A pipe takes so much at once when it is writable at all (`PIPE_BUF`).
 const CHUNK: usize = 4096;
+/// What a program that has ended can have left in its pipe, where that is not known.
+const CAPACITY: usize = 1 << 20;
+/// How long a reader may take nothing when the program has ended.
+const PATIENCE_MS: u16 = 5000;
 
-/// One direction; empty when it is over.
+/// One direction.
 pub(crate) struct Relay {
-    ends: Option<(OwnedFd, OwnedFd)>,
+    /// `None` when it is over.
+    ends: Option<(OwnedFd, Output)>,
     buffer: Vec<u8>,
 }
 
+/// Where it goes.
+struct Output {
+    fd: OwnedFd,
+    is_socket: bool,
+}
+
 impl Relay {
-    /// To a duplicate of `to`. Returns the end that the program writes to.
+    /// To what `to` is. Returns the end that the program writes to.
     pub(crate) fn new(to: BorrowedFd<'_>) -> io::Result<(Self, OwnedFd)> {
         let (from, programs) = pipe2(OFlag::O_CLOEXEC)?;
         set_nonblocking(&from, true)?;
-        let ends = Some((from, to.try_clone_to_owned()?));
-        Ok((
-            Self {
-                ends,
-                buffer: Vec::new(),
-            },
-            programs,
-        ))
+        let relay = Self {
+            ends: Some((from, Output::new(to)?)),
+            buffer: Vec::new(),
+        };
+        Ok((relay, programs))
     }
 
     /// What it waits for.
@@ -45,11 +58,12 @@ impl Relay {
         let (from, to) = self.ends.as_ref()?;
         Some(match self.buffer.is_empty() {
             true => (from.as_fd(), PollFlags::POLLIN),
-            false => (to.as_fd(), PollFlags::POLLOUT),
+            false => (to.fd.as_fd(), PollFlags::POLLOUT),
         })
     }
 
-    /// Moves on. When the reader is gone, the program is told by SIGPIPE.
+    /// Moves on, as far as it goes without waiting. When the reader is gone, the program
+    /// is told by SIGPIPE.
     pub(crate) fn advance(&mut self) {
         if self.step().is_err() {
             self.ends = None;
@@ -72,25 +86,73 @@ impl Relay {
             };
             self.buffer.truncate(length);
         } else {
-            let written = write(to, &self.buffer).or_else(again)?;
-            self.buffer.drain(..written);
+            let done = match to.take(&self.buffer) {
+                // A disk that is full for a while is not the program's end.
+                Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => self.buffer.len(),
+                other => other.or_else(again)?,
+            };
+            self.buffer.drain(..done);
         }
         Ok(())
     }
 
-    /// Takes what is in the pipe, when nothing more will come.
+    /// Takes what is in the pipe, when nothing more will come. A reader that takes nothing
+    /// is not waited for without end.
     pub(crate) fn finish(&mut self) {
-        // A program that is gone left 64 KiB at most; a reader that takes nothing is not
-        // waited for.
-        for _ in 0..64 {
-            let Some((fd, flags)) = self.wants() else {
-                return;
+        let mut left = self.ends.as_ref().map_or(0, |(from, _)| {
+            let capacity = fcntl(from, FcntlArg::F_GETPIPE_SZ).ok();
+            capacity
+                .and_then(|size| size.try_into().ok())
+                .unwrap_or(CAPACITY)
+        });
+        while let Some((fd, flags)) = self.wants() {
+            let reads = self.buffer.is_empty();
+            let timeout = match reads {
+                true if left == 0 => return,
+                true => PollTimeout::ZERO,
+                false => PollTimeout::from(PATIENCE_MS),
             };
-            let mut fds = [nix::poll::PollFd::new(fd, flags)];
-            match nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(100_u8)) {
-                Ok(1..) => self.advance(),
-                _ => return,
+            if !matches!(poll(&mut [PollFd::new(fd, flags)], timeout), Ok(1..)) {
+                return;
             }
+            self.advance();
+            if reads {
+                left = left.saturating_sub(self.buffer.len());
+            }
+        }
+    }
+}
+
+impl Output {
+    /// Its flags are the launcher's too, so what can block is opened anew, where that
+    /// is allowed.
+    fn new(to: BorrowedFd<'_>) -> io::Result<Self> {
+        let kind = SFlag::from_bits_truncate(fstat(to)?.st_mode) & SFlag::S_IFMT;
+        let can_block = kind == SFlag::S_IFIFO || isatty(to) == Ok(true);
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let path = format!("/proc/self/fd/{}", to.as_raw_fd());
+        let fd = match can_block {
+            true => open(path.as_str(), flags, Mode::empty()).ok(),
+            false => None,
+        };
+        Ok(Self {
+            fd: fd.map_or_else(|| to.try_clone_to_owned(), Ok)?,
+            is_socket: kind == SFlag::S_IFSOCK,
+        })
+    }
+
+    fn take(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        if self.is_socket {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            return send(self.fd.as_raw_fd(), bytes, flags);
+        }
+        // What could not be opened anew: it does not block if there is room for a page.
+        match poll(
+            &mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)],
+            PollTimeout::ZERO,
+        )? {
+            0 => Err(Errno::EAGAIN),
+            _ => write(&self.fd, bytes),
         }
     }
 }

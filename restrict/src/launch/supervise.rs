@@ -3,7 +3,7 @@
 //! the program, and sees to it that nothing is left of it.
 
 use std::{
-    fs,
+    fs, io,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::process::ExitStatusExt as _,
@@ -154,8 +154,10 @@ impl Plan {
         for warning in self.warnings() {
             tell(Event::Warning(warning));
         }
+        // Before there is something that would be left.
+        let signals = blocked().map_err(LaunchError::system("block signals"))?;
         let instance = self.claim(tell)?;
-        let outcome = self.run(instance.as_ref(), tell);
+        let outcome = self.run(&signals, instance.as_ref(), tell);
         if let Some(instance) = instance
             && let Err(error) = self.leave(instance)
         {
@@ -204,16 +206,10 @@ impl Plan {
 
     fn run(
         &self,
+        signals: &SignalFd,
         instance: Option<&Instance>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, LaunchError> {
-        let mut signals = signals::passed_on();
-        signals.add(Signal::SIGCHLD);
-        let blocked = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None).and_then(|()| {
-            SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        });
-        let signals = blocked.map_err(|errno| system("block signals", errno))?;
-
         let mut started = self.start()?;
         let mut record = self.record(&started)?;
         let control = match instance {
@@ -232,7 +228,9 @@ impl Plan {
         let until_sealed = if notifier.is_some() { UNTIL_SEALED } else { 0 };
         match shrink(KEPT | until_sealed) {
             Err(error) if self.launch.without.contains(&Mechanism::Capabilities) => {
-                tell(Event::Warning(format!("the supervisor keeps its own: {error}")));
+                tell(Event::Warning(format!(
+                    "the supervisor keeps its own: {error}"
+                )));
             }
             other => other?,
         }
@@ -261,7 +259,7 @@ impl Plan {
             look_at_guest: Instant::now() + GUEST,
             tell,
         };
-        Ok(watch.until_ended(&signals))
+        Ok(watch.until_ended(signals))
     }
 
     /// By a handle of the supervisor's own, restricted like the program's.
@@ -280,6 +278,15 @@ impl Plan {
         };
         Ok(Some(GuestLife::new(guest, privcmd)))
     }
+}
+
+/// Blocks the signals that are passed on, and SIGCHLD; they are read here.
+fn blocked() -> io::Result<SignalFd> {
+    let mut signals = signals::passed_on();
+    signals.add(Signal::SIGCHLD);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    Ok(SignalFd::with_flags(&signals, flags)?)
 }
 
 /// Gives up all privileges but these, for good.
@@ -401,6 +408,8 @@ impl Watch<'_> {
             return;
         };
         match notifier.serve() {
+            // Waiting for it would not wait.
+            Ok(None) if notifier.is_over() => self.notifier = None,
             Ok(None) => {}
             // Only who asked for it: the program can make any number of them.
             Ok(Some(denial)) if self.log_denied => (self.tell)(Event::Denied(denial.to_string())),
