@@ -44,6 +44,15 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    /// As the kernel takes it.
+    fn value(self) -> u32 {
+        match self {
+            Self::Allow => libc::SECCOMP_RET_ALLOW,
+            Self::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno.cast_unsigned(),
+            Self::Notify => libc::SECCOMP_RET_USER_NOTIF,
+        }
+    }
+
     fn action(self) -> SeccompAction {
         match self {
             Self::Allow => SeccompAction::Allow,
@@ -98,6 +107,45 @@ pub(super) fn compile_before(
         0..=LONGEST => Ok(program),
         length => Err(BackendError::FilterTooLarge(length).into()),
     }
+}
+
+/// Answers every number, by halving: what is loaded and what is run for a call stay short,
+/// where a list of all numbers would be thousands of instructions. From `end` on the
+/// answer is that of `end`. It follows another program, which knows the architecture.
+pub(super) fn by_number(end: u32, answer: impl Fn(u32) -> Answer) -> BpfProgram {
+    let mut ranges: Vec<(u32, Answer)> = Vec::new();
+    for number in 0..=end {
+        let answer = answer(number);
+        if ranges.last().is_none_or(|(_, last)| *last != answer) {
+            ranges.push((number, answer));
+        }
+    }
+    let load = statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0);
+    std::iter::once(load).chain(halves(&ranges)).collect()
+}
+
+/// The first begins at 0, each ends where the next begins.
+fn halves(ranges: &[(u32, Answer)]) -> BpfProgram {
+    const AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+    if let [(_, answer)] = ranges {
+        return vec![statement(RETURN, 0, 0, answer.value())];
+    }
+    let (low, high) = ranges.split_at(ranges.len() / 2);
+    let Some((begin, _)) = high.first() else {
+        return Vec::new();
+    };
+    let low = halves(low);
+    let mut program = match u8::try_from(low.len()) {
+        Ok(distance) => vec![statement(AT_LEAST, distance, 0, *begin)],
+        Err(_) => {
+            let distance = u32::try_from(low.len()).unwrap_or(u32::MAX);
+            let far = statement(libc::BPF_JMP | libc::BPF_JA, 0, 0, distance);
+            vec![statement(AT_LEAST, 0, 1, *begin), far]
+        }
+    };
+    program.extend(low);
+    program.extend(halves(high));
+    program
 }
 
 /// The kernel's `BPF_MAXINSNS`.

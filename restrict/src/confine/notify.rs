@@ -103,6 +103,14 @@ impl Notifier {
         }))
     }
 
+    /// No process is left that could ask.
+    pub(crate) fn is_over(&self) -> bool {
+        let mut listener = [PollFd::new(self.listener.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut listener, PollTimeout::ZERO);
+        let events = listener[0].revents().unwrap_or(PollFlags::empty());
+        polled.is_ok() && events.contains(PollFlags::POLLHUP)
+    }
+
     /// From here on no request of the set-up phase is let through.
     pub(crate) fn seal(&mut self) {
         self.sealed = true;

@@ -60,9 +60,13 @@ impl Filters {
         Ok(Self(filters))
     }
 
-    /// Of a helper that needs nothing beyond the allowlist, if there is one.
+    /// Of our init.
     pub(crate) fn for_init(seccomp: bool) -> Result<Self, FilterError> {
-        Self::new(false, seccomp, Phase::Sealed, Denied::Errno)
+        let filters = match seccomp {
+            true => vec![(Mechanism::Seccomp, Plain(seccomp::init()?))],
+            false => Vec::new(),
+        };
+        Ok(Self(filters))
     }
 
     /// Loads them for the calling thread, in a forked child for example: system calls

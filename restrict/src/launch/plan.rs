@@ -55,9 +55,7 @@ impl Plan {
             tmp: launch.tmp,
         };
         if launch.has(Mechanism::Root) {
-            for path in contents.read_only.iter().chain(&contents.read_write) {
-                root::holds_no_socket(path)?;
-            }
+            root::only_files(contents.read_only.iter().chain(&contents.read_write))?;
         }
         if launch.linked {
             let (uid, gid) = ids(identity.as_ref());
@@ -148,6 +146,10 @@ impl Plan {
         }
         if self.contents.tmp.is_some() {
             read_write.push("/tmp".into());
+        }
+        if self.applies(Mechanism::Root) {
+            // From version 9 on a socket of others takes a path that is named.
+            read_write.push(root::NOTIFY.into());
         }
         (read_only, read_write)
     }

@@ -80,6 +80,14 @@ impl Drop for Processes {
     }
 }
 
+/// What was started in the new namespaces.
+struct Inside {
+    processes: Processes,
+    notify: Option<UnixDatagram>,
+    /// Where init tells that it is confined: looked at last, as both do their work at once.
+    init_ready: Option<OwnedFd>,
+}
+
 impl Plan {
     /// Starts it. The caller has one thread, and blocks the signals that it wants to
     /// pass on.
@@ -161,15 +169,15 @@ impl Plan {
             (&status, childs_status),
         );
         let left = entered.leave();
-        let (processes, notify) = inside?;
+        let inside = inside?;
         left?;
 
         let mut started = Started {
-            processes,
+            processes: inside.processes,
             status,
             listener: None,
             relays,
-            notify,
+            notify: inside.notify,
             privcmd: handles
                 .into_iter()
                 .find_map(|(name, fd)| (name == crate::handover::PRIVCMD_NAME).then_some(fd)),
@@ -177,6 +185,9 @@ impl Plan {
             _life: life,
         };
         started.listener = self.ready(started.status.as_fd())?;
+        if let Some(init_ready) = inside.init_ready {
+            self.ready(init_ready.as_fd())?;
+        }
         Ok(started)
     }
 
@@ -188,8 +199,9 @@ impl Plan {
         life: BorrowedFd<'_>,
         own_init: bool,
         (ours, childs): (&OwnedFd, OwnedFd),
-    ) -> Result<(Processes, Option<UnixDatagram>), LaunchError> {
+    ) -> Result<Inside, LaunchError> {
         let mut notify = None;
+        let mut init_ready = None;
         if self.applies(Mechanism::Root) {
             let change = match self.launch.profile {
                 Profile::Strict => Change::Pivot,
@@ -210,17 +222,26 @@ impl Plan {
                 Some(pid) => processes.init = Some(pid),
             }
             drop(inits);
-            self.ready(ready.as_fd())?;
+            init_ready = Some(ready);
         }
-        match forked("fork")? {
-            None => {
+        match forked("fork") {
+            // Without its pid 1 a namespace takes no process: init knows why.
+            Err(error) => {
+                init_ready.map_or(Ok(None), |ready| self.ready(ready.as_fd()))?;
+                return Err(error);
+            }
+            Ok(None) => {
                 // What only the supervisor has, or `life` would not tell.
                 close(ours.as_fd());
                 child.run(childs)
             }
-            Some(pid) => processes.program = Some(pid),
+            Ok(Some(pid)) => processes.program = Some(pid),
         }
-        Ok((processes, notify))
+        Ok(Inside {
+            processes,
+            notify,
+            init_ready,
+        })
     }
 
     /// Waits until a child has done all that it has to: the program's, all but exec.
