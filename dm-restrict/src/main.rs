@@ -69,6 +69,7 @@ fn reap(guest: GuestId) -> Result<(), Box<dyn Error>> {
     // Where this fails the reaper says what is missing: root, or the directory.
     let _ = DirBuilder::new().mode(0o755).create(RUN_DIR);
     let reaped = reaper.reap()?;
+    launch::remove_stale(guest)?;
     writeln!(io::stdout(), "{reaped}")?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use xen_restrict::launch::{Event, Launch, LaunchError, Plan, Reporter, Seal, variables_from};
+use xen_restrict::launch::{Event, Launch, LaunchError, Plan, Reporter, SealAt, variables_from};
 
 use crate::{auditor::Auditor, cli::Run, say, with_causes};
 
@@ -144,8 +144,8 @@ fn launch(options: &Run) -> Launch {
         launch = launch.log_denied();
     }
     launch.seal(match options.seal_after {
-        0 => Seal::Before,
-        seconds => Seal::After(Duration::from_secs(seconds.into())),
+        0 => SealAt::Start,
+        seconds => SealAt::After(Duration::from_secs(seconds.into())),
     })
 }
 
@@ -192,7 +192,7 @@ mod tests {
                 .limit("nofile=unlimited".parse().unwrap())
                 .cgroup_limit("memory.max=1G".parse().unwrap())
                 .log_denied()
-                .seal(Seal::Before)
+                .seal(SealAt::Start)
                 .program("program", [OsStr::from_bytes(b"\xfe")]),
         ] {
             let arguments = launch.options();

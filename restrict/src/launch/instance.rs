@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::{error::LaunchError, record::Record};
+use crate::ids::GuestId;
 
 /// Where the directories of all instances are.
 pub const RUN_DIR: &str = "/run/dm-restrict";
@@ -62,13 +63,14 @@ impl Turn {
         }
     }
 
-    /// Removes what is left of dead instances; returns the names of those that live.
+    /// Removes what is left of dead instances, never a process; returns the names of those
+    /// that live.
     pub(crate) fn live(&self) -> Result<Vec<String>, LaunchError> {
         let mut live = Vec::new();
         for (name, path) in instances(&self.directory)? {
             if is_locked(&path) {
                 live.push(name);
-            } else {
+            } else if remove_group(&path) {
                 fs::remove_dir_all(&path).map_err(failed("remove what is left in", &path))?;
             }
         }
@@ -181,6 +183,29 @@ pub fn running() -> Result<Vec<Record>, LaunchError> {
     }
     found.sort_by(|a: &Record, b: &Record| (a.domid, &a.instance).cmp(&(b.domid, &b.instance)));
     Ok(found)
+}
+
+/// Removes what killed supervisors of a guest's programs left: directories and control
+/// groups. Whatever still runs keeps its own.
+///
+/// # Errors
+/// They cannot be removed.
+pub fn remove_stale(guest: GuestId) -> Result<(), LaunchError> {
+    Turn::wait(&guest.get().to_string())?.live().map(drop)
+}
+
+/// The control group that a dead instance had. False while there are processes in it:
+/// they have to be reaped first, and it must be known then.
+fn remove_group(instance: &Path) -> bool {
+    let record = fs::read(instance.join(APPLIED)).ok();
+    let record = record.and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+    let Some(group) = record.and_then(|record| record.cgroup) else {
+        return true;
+    };
+    match fs::remove_dir(group) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// Where the supervisor of an instance listens.

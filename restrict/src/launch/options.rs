@@ -48,7 +48,7 @@ pub struct Launch {
     pub(crate) limits: Vec<Limit>,
     pub(crate) cgroup: Vec<CgroupLimit>,
     pub(crate) log_denied: bool,
-    pub(crate) seal: Seal,
+    pub(crate) seal: SealAt,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) helper: PathBuf,
@@ -155,19 +155,19 @@ pub(crate) enum EnvValue {
 
 /// When a program that does not seal itself is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seal {
-    /// Before it starts: the guest runs already.
-    Before,
+pub enum SealAt {
+    /// Before its first instruction: the guest runs already.
+    Start,
     /// After it started, at the latest; sooner when it says `READY=1`. Whole seconds,
     /// rounded up.
     After(Duration),
 }
 
-impl Seal {
+impl SealAt {
     /// 0 is before it starts. Rounded up.
     pub(crate) fn seconds(self) -> u64 {
         match self {
-            Self::Before => 0,
+            Self::Start => 0,
             Self::After(time) => time
                 .as_secs()
                 .saturating_add(u64::from(time.subsec_nanos() > 0))
@@ -176,7 +176,7 @@ impl Seal {
     }
 }
 
-impl Default for Seal {
+impl Default for SealAt {
     fn default() -> Self {
         Self::After(Duration::from_secs(30))
     }
@@ -299,7 +299,7 @@ impl Launch {
             limits: Vec::new(),
             cgroup: Vec::new(),
             log_denied: false,
-            seal: Seal::default(),
+            seal: SealAt::default(),
             program: PathBuf::new(),
             arguments: Vec::new(),
             helper: PathBuf::from("dm-restrict"),
@@ -452,7 +452,7 @@ impl Launch {
 
     /// When it is sealed, if it does not do that itself; 30 s after the start.
     #[must_use]
-    pub fn seal(mut self, seal: Seal) -> Self {
+    pub fn seal(mut self, seal: SealAt) -> Self {
         self.seal = seal;
         self
     }

@@ -14,7 +14,7 @@ use super::{
     error::LaunchError,
     filters::Filters,
     instance::RUN_DIR,
-    options::{EnvValue, InvalidOption, Launch, Seal, XenDevice},
+    options::{EnvValue, InvalidOption, Launch, SealAt, XenDevice},
     program,
 };
 use crate::confine::{
@@ -157,8 +157,8 @@ impl Plan {
     /// The program's filters.
     pub(crate) fn filters(&self) -> Result<Filters, LaunchError> {
         let phase = match self.launch.seal {
-            Seal::Before => Phase::Sealed,
-            Seal::After(_) => Phase::SetUp,
+            SealAt::Start => Phase::Sealed,
+            SealAt::After(_) => Phase::SetUp,
         };
         let denied = match self.launch.log_denied {
             true => Denied::Notify,
@@ -285,8 +285,8 @@ impl Plan {
                 )
             }
             Mechanism::XenRequests => match self.launch.seal {
-                Seal::Before => "sealed before it starts; table below".into(),
-                Seal::After(time) => {
+                SealAt::Start => "sealed before it starts; table below".into(),
+                SealAt::After(time) => {
                     format!(
                         "sealed at READY=1, or {} s after the start; table below",
                         time.as_secs()

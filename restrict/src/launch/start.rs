@@ -424,7 +424,7 @@ impl Plan {
             started: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
-            sealed: self.launch.seal == super::Seal::Before,
+            sealed: self.launch.seal == super::SealAt::Start,
         })
     }
 }

@@ -29,7 +29,7 @@ use super::{
     guest_life::GuestLife,
     instance::{Instance, RUN_DIR, Turn},
     notify,
-    options::Seal,
+    options::SealAt,
     plan::Plan,
     record::Record,
     signals,
@@ -243,7 +243,7 @@ impl Plan {
         tell(Event::Started { pid: record.pid });
 
         let seal_at = match self.launch.seal {
-            Seal::After(time) if notifier.is_some() => Instant::now().checked_add(time),
+            SealAt::After(time) if notifier.is_some() => Instant::now().checked_add(time),
             _ => None,
         };
         let watch = Watch {
