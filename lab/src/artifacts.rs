@@ -118,6 +118,11 @@ pub(crate) const DEMO: &[(&str, &str)] = &[
         "dm-restrict",
         r#"dm-restrict run --domid "$XEN_LAB_A" -- "$XEN_LAB_DEVICE_MODEL" --confined "$XEN_LAB_B""#,
     ),
+    (
+        "audit",
+        r#"dm-restrict run --domid "$XEN_LAB_A" --audit -- /bin/busybox sleep 3"#,
+    ),
+    ("reap", r#"dm-restrict reap --domid "$XEN_LAB_A""#),
 ];
 
 /// Builds a program; returns the executable's path.
