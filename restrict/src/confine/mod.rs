@@ -2,8 +2,8 @@
 //! The half of the work that has nothing to do with Xen: what a device model's
 //! *process* can do to the machine it runs on.
 //!
-//! So far: whose uid it runs under ([`Identity`]), and an end of all that runs
-//! under that uid ([`Reaper`]).
+//! [`Mechanism`] names what there is, [`launch`](crate::launch) applies it to a program, and
+//! [`Seal`] to the process that calls it.
 
 mod arguments;
 mod bpf;
