@@ -10,3 +10,4 @@ mod first_instruction;
 mod lifecycle;
 mod mechanisms;
 mod output;
+mod root;

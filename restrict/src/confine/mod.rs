@@ -20,6 +20,7 @@ mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod no_new_privs;
 pub(crate) mod notify;
+pub(crate) mod only_files;
 pub(crate) mod parent_death;
 mod reap;
 pub(crate) mod rlimits;

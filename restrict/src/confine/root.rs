@@ -7,11 +7,7 @@ use std::{
     fmt, fs, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{
-            ffi::OsStrExt,
-            fs::{FileTypeExt, PermissionsExt},
-            net::UnixDatagram,
-        },
+        unix::{fs::PermissionsExt, net::UnixDatagram},
     },
     path::{Component, Path, PathBuf},
 };
@@ -20,7 +16,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, openat},
     mount::{MntFlags, umount2},
-    sys::stat::{Mode, SFlag, mkdirat, mknodat},
+    sys::stat::{Mode, SFlag, mkdirat, mknodat, umask},
     unistd::{chdir, chroot, fchdir, pivot_root},
 };
 
@@ -70,6 +66,14 @@ pub(crate) enum Change {
 /// Builds it and enters it. The caller is in a mount namespace of its own. Returns the
 /// socket that is bound to [`NOTIFY`].
 pub(crate) fn enter(contents: &Contents, change: Change) -> Result<UnixDatagram, MechanismError> {
+    // The launcher's own could lock the program out.
+    let outside = umask(Mode::from_bits_truncate(0o022));
+    let entered = build_and_enter(contents, change);
+    umask(outside);
+    entered
+}
+
+fn build_and_enter(contents: &Contents, change: Change) -> Result<UnixDatagram, MechanismError> {
     let base = Attributes::NO_SUID.and(Attributes::NO_DEV);
     let root = new_filesystem(
         c"tmpfs",
@@ -154,41 +158,6 @@ pub(crate) fn mount_proc() -> Result<(), MechanismError> {
     let at = open_path(None, Path::new("/proc"));
     proc.and_then(|proc| attach(proc.as_fd(), at?.as_fd()))
         .map_err(|error| of_path(Path::new("/proc"), "mount it (Linux 5.8)", &error))
-}
-
-/// Refuses what would be more than files: a device, or a tree in which a socket listens
-/// now. To connect to one, it need not be writable.
-pub(crate) fn only_files<'a>(
-    paths: impl Iterator<Item = &'a PathBuf>,
-) -> Result<(), MechanismError> {
-    let sockets = listening().map_err(|error| failed("read /proc/net/unix", &error))?;
-    for path in paths {
-        let real = fs::canonicalize(path).map_err(|error| of_path(path, "find it", &error))?;
-        let metadata = fs::metadata(&real).map_err(|error| of_path(path, "look at it", &error))?;
-        let kind = metadata.file_type();
-        if kind.is_block_device() || kind.is_char_device() {
-            let reason = format!("{} is a device", Shown(path));
-            let remedy = "hand over an open descriptor by `--fd`, or see `--dev`";
-            return Err(MechanismError::new(Mechanism::Root, reason, remedy));
-        }
-        if let Some(socket) = sockets.iter().find(|socket| socket.starts_with(&real)) {
-            let reason = format!("{} has the socket {} in it", Shown(path), Shown(socket));
-            let remedy = "name the files that are needed instead; hand over a connection by `--fd`";
-            return Err(MechanismError::new(Mechanism::Root, reason, remedy));
-        }
-    }
-    Ok(())
-}
-
-/// The sockets of this network namespace that have a path, by where they are.
-fn listening() -> io::Result<Vec<PathBuf>> {
-    let lines = fs::read("/proc/net/unix")?;
-    let paths = lines.split(|byte| *byte == b'\n').filter_map(|line| {
-        let at = line.iter().position(|byte| *byte == b'/')?;
-        let path = Path::new(OsStr::from_bytes(&line[at..]));
-        Some(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
-    });
-    Ok(paths.collect())
 }
 
 /// A path for a message.

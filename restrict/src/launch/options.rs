@@ -257,6 +257,14 @@ pub enum InvalidOption {
     /// A path with `..`, or empty.
     #[error("the path \"{0}\" is empty, / itself, or has `..` in it: name it by where it is")]
     Path(String),
+    /// A path that is in the program's root for two reasons.
+    #[error("the path \"{path}\" is given by {also}: one of them would hide the other")]
+    PathTwice {
+        /// The path.
+        path: String,
+        /// By what else.
+        also: &'static str,
+    },
     /// Not a limit of a control group.
     #[error("\"{0}\" is not a limit: pids.max, memory.max or memory.swap.max = a number, or max")]
     CgroupLimit(String),

@@ -18,7 +18,9 @@ use super::{
     program,
 };
 use crate::confine::{
-    Identity, Limit, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock, rlimits,
+    Identity, Limit, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock,
+    only_files::only_files,
+    rlimits,
     root::{self, Contents, Shown},
     seccomp::{self, Denied},
     xen_requests::{self, Phase},
@@ -54,9 +56,7 @@ impl Plan {
             proc: launch.proc,
             tmp: launch.tmp,
         };
-        if launch.has(Mechanism::Root) {
-            root::only_files(contents.read_only.iter().chain(&contents.read_write))?;
-        }
+        each_once(&contents)?;
         if launch.linked {
             let (uid, gid) = ids(identity.as_ref());
             contents
@@ -66,6 +66,9 @@ impl Plan {
         contents.read_only.push(program.clone());
         contents.read_only.sort();
         contents.read_only.dedup();
+        if launch.has(Mechanism::Root) {
+            only_files(contents.read_only.iter().chain(&contents.read_write))?;
+        }
 
         let mut plan = Self {
             limits: match launch.has(Mechanism::Rlimits) {
@@ -217,6 +220,27 @@ fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LaunchError> {
         root::absolute(path).map_err(LaunchError::system("tell where a path leads"))
     };
     paths.iter().map(one).collect()
+}
+
+/// No path is named twice, where one would hide the other.
+fn each_once(contents: &Contents) -> Result<(), InvalidOption> {
+    let twice = |path: &PathBuf, also| {
+        let path = path.to_string_lossy().escape_debug().to_string();
+        Err(InvalidOption::PathTwice { path, also })
+    };
+    for path in contents.read_only.iter().chain(&contents.read_write) {
+        if contents.proc && path.starts_with("/proc") {
+            return twice(path, "--proc");
+        }
+        if contents.tmp.is_some() && path.as_os_str() == "/tmp" {
+            return twice(path, "--tmp");
+        }
+    }
+    let mut read_only = contents.read_only.iter();
+    match read_only.find(|path| contents.read_write.contains(path)) {
+        Some(path) => twice(path, "--bind-rw as well as --bind-ro"),
+        None => Ok(()),
+    }
 }
 
 /// For a person: every mechanism, and what it will be.
