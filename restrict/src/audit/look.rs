@@ -26,6 +26,9 @@ pub(super) struct Snapshot {
 pub(super) enum Missed {
     /// Something ended or changed meanwhile; it may be there the next time.
     Changed(&'static str),
+    /// It could not be read. A process that is about to end answers oddly, so once is no
+    /// reason to give up.
+    Unread(AuditError),
     /// There is no point in trying again.
     For(AuditError),
 }
@@ -113,8 +116,9 @@ impl Scope {
 /// A process that belongs to it may end at any time; the one that was asked about is what
 /// it is all for.
 fn missed(pid: i32, role: Role, unread: Unread, what: &'static str) -> Result<(), Missed> {
-    if scope::is_gone(&unread) && role != Role::Program {
-        return Err(Missed::Changed(what));
+    match unread {
+        Unread::Gone if role != Role::Program => Err(Missed::Changed(what)),
+        Unread::Gone => Err(Missed::For(AuditError::Ended { pid })),
+        unread => Err(Missed::Unread(AuditError::of(pid, unread))),
     }
-    Err(Missed::For(AuditError::of(pid, unread)))
 }

@@ -4,10 +4,7 @@
 
 use std::{
     ffi::{CString, OsString},
-    fs,
-    fs::File,
-    io,
-    io::Read as _,
+    fs, io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::{OsStrExt as _, OsStringExt as _},
@@ -18,6 +15,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, open, openat, readlinkat},
     sys::stat::Mode,
+    unistd::read,
 };
 
 use super::sys::{self, Stat};
@@ -78,16 +76,23 @@ impl ProcDir {
     pub(super) fn read(&self, path: &str) -> Result<Vec<u8>, Unread> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let failed = |errno| Unread::of(path, errno);
-        let mut file: File = openat(&self.0, path, flags, Mode::empty())
-            .map_err(failed)?
-            .into();
-        let mut text = Vec::new();
-        match file.read_to_end(&mut text) {
-            Ok(_) => Ok(text),
-            Err(error) => Err(failed(Errno::from_raw(
-                error.raw_os_error().unwrap_or(libc::EIO),
-            ))),
+        let file = openat(&self.0, path, flags, Mode::empty()).map_err(failed)?;
+        // The kernel writes whole lines into whatever room there is; most files fit.
+        let mut text = vec![0; 4096];
+        let mut length = 0;
+        loop {
+            match read(&file, &mut text[length..]) {
+                Ok(0) => break,
+                Ok(more) => length += more,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+            if length == text.len() {
+                text.resize(2 * length, 0);
+            }
         }
+        text.truncate(length);
+        Ok(text)
     }
 
     /// Where a link says that it leads.

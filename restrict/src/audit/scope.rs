@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     error::AuditError,
-    procfs::{ProcDir, Unread, processes},
+    procfs::{ProcDir, processes},
     report::Role,
     status::Stat,
     vantage::{NAMESPACES, PID, Vantage},
@@ -59,6 +59,9 @@ pub(super) fn members(
             break;
         }
     }
+    // Who looks changes all the time; it is no matter that the process started it.
+    let this = std::process::id().cast_signed();
+    members.retain(|member| *member == pid || *member != this);
     let role = |member| match member {
         member if member == pid => Role::Program,
         member if init == Some(member) || is_first(member, namespace) => Role::Init,
@@ -97,25 +100,19 @@ fn row(pid: i32) -> Option<Row> {
 /// Others' namespaces and sessions, to tell what is shared with them.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
-    /// Kind and number of a namespace, and who is in it.
-    namespaces: BTreeMap<(usize, u64), Vec<i32>>,
+    /// Kind and number of a namespace, and which process and thread is in it.
+    namespaces: BTreeMap<(usize, u64), Vec<(i32, i32)>>,
     sessions: BTreeMap<i32, Vec<i32>>,
 }
 
 impl Neighbours {
-    /// Looks at every process of the machine.
+    /// Looks at every thread of the machine.
     pub(super) fn look() -> Result<Self, AuditError> {
         let mut neighbours = Self::default();
         for pid in processes().map_err(|source| AuditError::own("/proc", source))? {
             let Ok(dir) = ProcDir::of(pid) else { continue };
-            for (at, (_, kind, _)) in NAMESPACES.iter().enumerate() {
-                if let Ok(number) = dir.namespace(kind) {
-                    neighbours
-                        .namespaces
-                        .entry((at, number))
-                        .or_default()
-                        .push(pid);
-                }
+            for tid in dir.numbers("task").unwrap_or_default() {
+                neighbours.add(pid, tid, &dir);
             }
             if let Some(session) = session_of(pid) {
                 neighbours.sessions.entry(session).or_default().push(pid);
@@ -124,34 +121,46 @@ impl Neighbours {
         Ok(neighbours)
     }
 
-    /// Somebody who is in a namespace still, other than these.
+    fn add(&mut self, pid: i32, tid: i32, process: &ProcDir) {
+        let Ok(thread) = process.thread(tid) else {
+            return;
+        };
+        for (at, (_, kind, _)) in NAMESPACES.iter().enumerate() {
+            if let Ok(number) = thread.namespace(kind) {
+                let there = self.namespaces.entry((at, number)).or_default();
+                there.push((pid, tid));
+            }
+        }
+    }
+
+    /// A process that is in a namespace still, other than these.
     pub(super) fn in_namespace(&self, kind: usize, number: u64, but: &[i32]) -> Option<i32> {
-        let (_, name, _) = NAMESPACES[kind];
-        let is_there =
-            |pid| ProcDir::of(pid).and_then(|dir| dir.namespace(name)).ok() == Some(number);
-        other_than(self.namespaces.get(&(kind, number)), but, is_there)
+        let (_, name, _) = NAMESPACES.get(kind)?;
+        let there = self.namespaces.get(&(kind, number))?.iter();
+        let mut others = there.filter(|(pid, _)| !but.contains(pid));
+        let is_there = |pid, tid| {
+            let thread = ProcDir::of(pid).and_then(|process| process.thread(tid));
+            thread.and_then(|thread| thread.namespace(name)).ok() == Some(number)
+        };
+        others
+            .find(|(pid, tid)| is_there(*pid, *tid))
+            .map(|(pid, _)| *pid)
     }
 
-    /// Somebody who is in a session still, other than these.
+    /// A process that is in a session still, other than these.
     pub(super) fn in_session(&self, session: i32, but: &[i32]) -> Option<i32> {
-        let is_there = |pid| session_of(pid) == Some(session);
-        other_than(self.sessions.get(&session), but, is_there)
+        let mut others = self
+            .sessions
+            .get(&session)?
+            .iter()
+            .filter(|pid| !but.contains(pid));
+        others
+            .find(|pid| session_of(**pid) == Some(session))
+            .copied()
     }
-}
-
-fn other_than(pids: Option<&Vec<i32>>, but: &[i32], is_there: impl Fn(i32) -> bool) -> Option<i32> {
-    pids?
-        .iter()
-        .copied()
-        .find(|pid| !but.contains(pid) && is_there(*pid))
 }
 
 fn session_of(pid: i32) -> Option<i32> {
     let text = ProcDir::of(pid).ok()?.read("stat").ok()?;
     Some(Stat::parse(&text)?.session)
-}
-
-/// That a process cannot be read because it is no more.
-pub(super) fn is_gone(unread: &Unread) -> bool {
-    matches!(unread, Unread::Gone)
 }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Looks until it is certain.
 
-use std::{panic::resume_unwind, thread, time::Duration};
+use std::{
+    panic::resume_unwind,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     checks::View,
@@ -20,8 +24,12 @@ use super::{
 /// descriptor to and fro between two numbers is missed at one look with a chance of one
 /// in four.
 const AGREEING: u32 = 12;
-/// When to give up.
+/// When to give up: after so many looks, or, where they are slow, after so long.
 const MOST: u32 = 200;
+const FEW: u32 = 3 * AGREEING;
+const LONG: Duration = Duration::from_secs(2);
+/// How often in a row something may not be readable.
+const PATIENT: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Looks at the process and all that belong to it.
@@ -54,18 +62,27 @@ fn series(
         .domid
         .into_iter()
         .for_each(|domid| candidates.add(domid.get()));
+    let neighbours = Neighbours::look()?;
     let mut series = Series::default();
+    let (start, mut unread) = (Instant::now(), 0);
     for looks in 1..=MOST {
-        match once(target, expectation, vantage, &mut candidates) {
+        series.looks = looks;
+        match once(target, expectation, vantage, &neighbours, &mut candidates) {
             Ok(seen) => {
+                unread = 0;
                 let moment = seen.moment;
-                series.add(seen, looks);
+                series.add(seen);
                 if moment != Moment::Running {
-                    return series.end(moment);
+                    return series.end(target.pid, moment);
                 }
                 if series.agreeing == AGREEING {
-                    return series.end(Moment::Running);
+                    return series.end(target.pid, Moment::Running);
                 }
+            }
+            Err(Missed::Unread(error)) if unread == PATIENT => return Err(error),
+            Err(Missed::Unread(_)) => {
+                (series.agreeing, unread) = (0, unread + 1);
+                thread::sleep(PAUSE);
             }
             Err(Missed::For(error)) => return Err(error),
             Err(Missed::Changed(what)) => {
@@ -73,6 +90,11 @@ fn series(
                 series.changed = what;
                 thread::sleep(PAUSE);
             }
+        }
+        // What failed is certain, whatever else changes.
+        let enough = looks == FEW && series.fails();
+        if enough || looks > FEW && start.elapsed() > LONG {
+            break;
         }
     }
     series.give_up(target.pid)
@@ -89,9 +111,9 @@ fn once(
     target: &Target,
     expectation: &Expectation,
     vantage: &Vantage,
+    neighbours: &Neighbours,
     candidates: &mut Candidates,
 ) -> Result<Seen, Missed> {
-    let neighbours = Neighbours::look()?;
     let init = expectation
         .record
         .as_ref()
@@ -127,7 +149,7 @@ fn once(
     let view = View {
         expectation,
         vantage,
-        neighbours: &neighbours,
+        neighbours,
         snapshot: &snapshot,
         filters: filters.as_ref(),
     };
@@ -145,6 +167,7 @@ struct Series {
     /// With all that failed before.
     all: Option<Report>,
     agreeing: u32,
+    looks: u32,
     changed: &'static str,
 }
 
@@ -155,13 +178,14 @@ impl Default for Series {
             newest: None,
             all: None,
             agreeing: 0,
+            looks: 0,
             changed: "what it holds",
         }
     }
 }
 
 impl Series {
-    fn add(&mut self, seen: Seen, looks: u32) {
+    fn add(&mut self, seen: Seen) {
         if self.last.as_ref() == Some(&seen.snapshot) {
             self.agreeing += 1;
         } else {
@@ -169,7 +193,7 @@ impl Series {
             self.changed = "what it holds";
         }
         let newest = Report {
-            looks,
+            looks: self.looks,
             ..seen.report
         };
         let mut all = newest.clone();
@@ -179,28 +203,32 @@ impl Series {
         (self.last, self.newest, self.all) = (Some(seen.snapshot), Some(newest), Some(all));
     }
 
-    fn end(self, moment: Moment) -> Result<Report, AuditError> {
+    fn end(mut self, pid: i32, moment: Moment) -> Result<Report, AuditError> {
         let report = match moment {
             // All of it is of that moment; what was before is over.
-            Moment::AtRest | Moment::Stopped => self.newest,
-            Moment::Running | Moment::Changing => self.all,
+            Moment::AtRest | Moment::Stopped => self.newest.take(),
+            Moment::Running | Moment::Changing => self.all.take(),
         };
-        let report = report.ok_or(AuditError::Ended { pid: 0 })?;
-        Ok(Report { moment, ..report })
+        match report {
+            Some(report) => Ok(Report { moment, ..report }),
+            None => self.give_up(pid),
+        }
+    }
+
+    fn fails(&self) -> bool {
+        self.all
+            .as_ref()
+            .is_some_and(|all| all.verdict == Verdict::Fails)
     }
 
     fn give_up(self, pid: i32) -> Result<Report, AuditError> {
-        let what = self.changed;
+        let (what, looks) = (self.changed, self.looks);
         match self.all {
             Some(report) if report.verdict == Verdict::Fails => Ok(Report {
                 moment: Moment::Changing,
                 ..report
             }),
-            _ => Err(AuditError::Changing {
-                pid,
-                looks: MOST,
-                what,
-            }),
+            _ => Err(AuditError::Changing { pid, looks, what }),
         }
     }
 }
