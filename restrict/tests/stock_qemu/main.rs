@@ -3,6 +3,7 @@
 //! tests, boots Xen with the suite's QEMU, and runs them in its dom0.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod guest;
 mod left_behind;
 mod process;
