@@ -44,7 +44,7 @@ pub(crate) fn ready(given: &Given) -> io::Result<()> {
     let socket = env::var_os("NOTIFY_SOCKET").ok_or(io::ErrorKind::NotFound)?;
     UnixDatagram::unbound()?.send_to(b"READY=1", socket)?;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while resource(given) != Err(Errno::EPERM) {
+    while resource(given) != Err(EPERM) {
         if deadline < Instant::now() {
             return Err(io::ErrorKind::TimedOut.into());
         }

@@ -55,6 +55,13 @@ const NEW_NAMESPACES: u32 = bits(
 );
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
 const NEW_LISTENER: u32 = 1 << 3;
+const CORE: u32 = libc::RLIMIT_CORE;
+const NO_HELPER: &str = "with a limit of 0 the machine's core dump helper would run, as root";
+/// `O_CREAT`, and the bit of `O_TMPFILE` that is its own: only with them is there a mode.
+const CREATES: u32 = bits(libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY));
+const SET_IDS: u32 = 0o6000;
+const NO_SET_IDS: &str = "no set-user-ID or set-group-ID bit";
+const PLANTED: &str = "outside, such a file gives this identity to who runs it";
 const URGENT: &str = "kernels had a hole there, and nobody uses it on local sockets";
 const NO_URGENT: &str = "no urgent data (MSG_OOB)";
 const OOB: u32 = bits(libc::MSG_OOB);
@@ -70,12 +77,66 @@ pub(super) const CHECKED: &[Checked] = &[
     checked(
         "clone",
         &[case(
-            "no new namespace",
-            &[HasNone(0, NEW_NAMESPACES)],
-            "threads and processes",
+            "no new namespace, no CLONE_PARENT",
+            &[HasNone(0, NEW_NAMESPACES | bits(libc::CLONE_PARENT))],
+            "threads and children; a sibling would be the supervisor's to wait for",
         )],
     ),
     checked("ioctl", IOCTLS),
+    checked(
+        "open",
+        &[
+            case("of what exists", &[HasNone(1, CREATES)], "no mode"),
+            case(NO_SET_IDS, &[HasNone(2, SET_IDS)], PLANTED),
+        ],
+    ),
+    checked(
+        "openat",
+        &[
+            case("of what exists", &[HasNone(2, CREATES)], "no mode"),
+            case(NO_SET_IDS, &[HasNone(3, SET_IDS)], PLANTED),
+        ],
+    ),
+    checked(
+        "creat",
+        &[case(NO_SET_IDS, &[HasNone(1, SET_IDS)], PLANTED)],
+    ),
+    checked(
+        "mkdir",
+        &[case(NO_SET_IDS, &[HasNone(1, SET_IDS)], PLANTED)],
+    ),
+    checked(
+        "mkdirat",
+        &[case(NO_SET_IDS, &[HasNone(2, SET_IDS)], PLANTED)],
+    ),
+    checked(
+        "chmod",
+        &[case(NO_SET_IDS, &[HasNone(1, SET_IDS)], PLANTED)],
+    ),
+    checked(
+        "fchmod",
+        &[case(NO_SET_IDS, &[HasNone(1, SET_IDS)], PLANTED)],
+    ),
+    checked(
+        "fchmodat",
+        &[case(NO_SET_IDS, &[HasNone(2, SET_IDS)], PLANTED)],
+    ),
+    checked(
+        "fchmodat2",
+        &[case(NO_SET_IDS, &[HasNone(2, SET_IDS)], PLANTED)],
+    ),
+    checked(
+        "setrlimit",
+        &[case("but core", &[IsNot(0, CORE)], NO_HELPER)],
+    ),
+    checked(
+        "prlimit64",
+        &[case(
+            "its own, but core",
+            &[Is(0, 0), IsNot(1, CORE)],
+            NO_HELPER,
+        )],
+    ),
     checked("socket", LOCAL),
     checked("socketpair", LOCAL),
     checked("sendto", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),

@@ -82,6 +82,45 @@ pub(crate) fn keep(set: Set) -> Result<(), MechanismError> {
     Ok(())
 }
 
+/// That there is none, of whatever kind, after a change of the uid.
+pub(crate) fn are_empty() -> Result<(), MechanismError> {
+    clear_ambient()?;
+    let now = capget().map_err(|error| failed("capget", &error))?;
+    if now
+        .iter()
+        .any(|half| half.effective | half.permitted | half.inheritable != 0)
+    {
+        let reason = "the change of uid left some, as the launcher's secure bits say";
+        let remedy = "leave `capabilities` in, or start it without SECBIT_NO_SETUID_FIXUP";
+        return Err(MechanismError::new(Mechanism::Capabilities, reason, remedy));
+    }
+    Ok(())
+}
+
+/// That this process has all of these in effect.
+pub(crate) fn have(set: Set, whose: &str) -> Result<(), MechanismError> {
+    let now = capget().map_err(|error| failed("capget", &error))?;
+    let effective = u64::from(now[0].effective) | u64::from(now[1].effective) << 32;
+    match set & !effective {
+        0 => Ok(()),
+        missing => {
+            let numbers: Vec<_> = (0..64)
+                .filter(|at| missing >> at & 1 == 1)
+                .map(|at| at.to_string())
+                .collect();
+            let reason = format!(
+                "{whose} lacks number {} (capabilities(7))",
+                numbers.join(", ")
+            );
+            Err(MechanismError::new(
+                Mechanism::Capabilities,
+                reason,
+                "start it as root with all of them",
+            ))
+        }
+    }
+}
+
 fn clear_ambient() -> Result<(), MechanismError> {
     let clear = libc::c_ulong::try_from(libc::PR_CAP_AMBIENT_CLEAR_ALL).unwrap_or_default();
     prctl(libc::PR_CAP_AMBIENT, clear).map_err(|error| failed("clear the ambient set", &error))

@@ -130,6 +130,19 @@ pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     fd.try_clone_to_owned()
 }
 
+/// A copy of a descriptor that exec would keep, by its number; none if it is closed by exec,
+/// or is closed.
+pub(crate) fn kept_across_exec(number: RawFd) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: only asks; an unused number is an error.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    match fcntl(fd, FcntlArg::F_GETFD) {
+        Ok(flags) if FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC) => Ok(None),
+        Ok(_) => inherited(number).map(Some),
+        Err(Errno::EBADF) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Opens /dev/null, for reading or writing.
 pub(crate) fn null() -> io::Result<OwnedFd> {
     let file = std::fs::OpenOptions::new()

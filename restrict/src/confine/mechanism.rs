@@ -164,7 +164,7 @@ const TABLE: [Row; 21] = [
         StrictIfPresent,
         "a leaf of its own with limits on processes and memory",
     ),
-    row(Fds, "fds", Strict, "none but the named ones"),
+    row(Fds, "fds", Both, "none but the named ones"),
     row(Env, "env", Strict, "empty but for the named variables"),
     row(
         ParentDeath,
@@ -371,6 +371,7 @@ mod tests {
             IpcNs,
             Root,
             Rlimits,
+            Fds,
         ];
         assert_eq!(libxl, expected);
         assert!(Mechanism::ALL.into_iter().all(|m| Profile::Strict.has(m)));

@@ -25,6 +25,7 @@ pub(crate) mod parent_death;
 mod reap;
 pub(crate) mod rlimits;
 pub(crate) mod root;
+pub(crate) mod scheduling;
 mod seal;
 pub mod seccomp;
 mod sender;

@@ -36,6 +36,7 @@ const fn row(
 }
 
 const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// What a process can be limited in; names as in `prlimit(1)` and `limits.conf(5)`.
@@ -50,9 +51,9 @@ const TABLE: [Row; 15] = [
     row(
         "core",
         libc::RLIMIT_CORE,
-        Some(0),
-        Some(0),
-        "a core file holds guest memory",
+        Some(1),
+        Some(1),
+        "no file, as with 0; and with 1 no helper of the machine is run, as root (core(5))",
     ),
     row(
         "cpu",
@@ -132,7 +133,13 @@ const TABLE: [Row; 15] = [
         Some(4096),
         "queued signals of the user",
     ),
-    row("stack", libc::RLIMIT_STACK, None, None, "bytes"),
+    row(
+        "stack",
+        libc::RLIMIT_STACK,
+        None,
+        Some(8 * MIB),
+        "unlimited, addresses would be easier to guess; bytes",
+    ),
 ];
 
 /// A limit, soft and hard alike, by its name.
@@ -325,7 +332,7 @@ mod tests {
         assert_eq!(
             libxl,
             [
-                "core=0",
+                "core=1",
                 "fsize=262144",
                 "locks=0",
                 "memlock=0",

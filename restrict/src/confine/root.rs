@@ -105,6 +105,14 @@ fn build_and_enter(contents: &Contents, change: Change) -> Result<UnixDatagram, 
     }
 
     attach(root.as_fd(), top.as_fd()).map_err(|error| failed("mount the tmpfs", &error))?;
+    let mount = root;
+    let root = match change {
+        Change::Pivot => mount.try_clone(),
+        // Below its top: the kernel lets a process whose root is the top of a mount make
+        // user namespaces.
+        Change::Chroot => place(mount.as_fd(), Path::new("/root"), true),
+    };
+    let root = root.map_err(|error| failed("make the new root", &error))?;
     fchdir(&root).map_err(|errno| failed("enter the tmpfs", &errno.into()))?;
     // First: what is named may be in it.
     if let Some(size) = contents.tmp {
@@ -131,7 +139,7 @@ fn build_and_enter(contents: &Contents, change: Change) -> Result<UnixDatagram, 
     let socket =
         notify_socket().map_err(|error| of_path(Path::new(NOTIFY), "bind a socket", &error))?;
     let attributes = base.and(Attributes::NO_EXEC).and(Attributes::READ_ONLY);
-    seal_root(root.as_fd(), attributes)?;
+    seal_root(mount.as_fd(), attributes)?;
 
     match change {
         Change::Pivot => {

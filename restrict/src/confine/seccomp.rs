@@ -104,7 +104,7 @@ fn numbers(arch: Arch, answer: impl Fn(Verdict, &str) -> Answer) -> BpfProgram {
     by_number(end, |number| known.get(&number).copied().unwrap_or(unknown))
 }
 
-/// What our init needs once it is confined: to wait for children, and for signals.
+/// What our init needs once it is confined: to wait for children, and for the supervisor's end.
 const INIT: [&str; 12] = [
     "brk",
     "close",
@@ -113,9 +113,9 @@ const INIT: [&str; 12] = [
     "madvise",
     "mmap",
     "munmap",
+    "ppoll",
     "restart_syscall",
     "rt_sigreturn",
-    "rt_sigtimedwait",
     "sendmsg",
     "wait4",
 ];

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::confine::{
     Limit, Mechanism, MechanismError, capabilities, credentials, fds, keyring, landlock,
-    namespaces, no_new_privs, parent_death, rlimits, root, session, umask,
+    namespaces, no_new_privs, parent_death, rlimits, root, scheduling, session, umask,
 };
 
 /// All that the child needs; made before it is forked.
@@ -37,11 +37,15 @@ pub(crate) struct Child<'a> {
     pub(crate) asked: &'a [Limit],
     /// For descriptors 0, 1, 2, and from 3 on.
     pub(crate) fds: Vec<BorrowedFd<'a>>,
+    /// Not what else the launcher left open.
+    pub(crate) only_fds: bool,
     /// `cgroup.procs` of its control group.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     pub(crate) mount_proc: bool,
     /// The bounding set and the secure bits too.
     pub(crate) for_good: bool,
+    /// Scheduled as others are.
+    pub(crate) ordinary: bool,
     /// The end of a pipe that closes when the supervisor ends, if the program itself
     /// has to follow it.
     pub(crate) life: Option<BorrowedFd<'a>>,
@@ -116,7 +120,10 @@ impl Child<'_> {
             umask::set();
         }
         rlimits::apply(self.limits, self.asked)?;
-        *status = fds::place(&self.fds, status.as_fd(), has(M::Fds))?;
+        if self.ordinary {
+            scheduling::ordinary()?;
+        }
+        *status = fds::place(&self.fds, status.as_fd(), self.only_fds)?;
 
         // While CAP_SETPCAP is there; and, without no-new-privs, CAP_SYS_ADMIN.
         if self.for_good {
@@ -131,9 +138,11 @@ impl Child<'_> {
         }
         if has(M::Capabilities) {
             capabilities::empty()?;
-            if has(M::Identity) {
-                credentials::prove_for_good()?;
-            }
+        }
+        if has(M::Identity) {
+            // Left out or not: with secure bits of the launcher's they could have stayed.
+            capabilities::are_empty()?;
+            credentials::prove_for_good()?;
         }
 
         // A change of credentials would take these back.

@@ -2,7 +2,10 @@
 //! The descriptors that a program gets: Xen handles, opened, restricted and verified
 //! here, and those that the launcher names.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use nix::{
     errno::Errno,
@@ -19,7 +22,7 @@ use super::{
 };
 use crate::{
     Device, EventChannel, GrantDevice, GuestId, PrivCmd,
-    confine::fds::{inherited, null},
+    confine::fds::{inherited, kept_across_exec, null},
     device,
     error::Cause,
 };
@@ -100,6 +103,28 @@ pub(crate) fn named(launch: &Launch) -> Result<Vec<(NamedFd, OwnedFd)>, LaunchEr
     Ok(taken)
 }
 
+/// With `fds` left out, what the launcher left open comes along: not a power over dom0.
+pub(crate) fn left_open_is_harmless(launch: &Launch) -> Result<(), LaunchError> {
+    let listed = fs::read_dir("/proc/self/fd").map_err(LaunchError::system("list descriptors"))?;
+    let numbers: Vec<i32> = listed
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    for number in numbers {
+        let refused = |reason| LaunchError::Fd {
+            name: "(left open)".into(),
+            number,
+            reason,
+        };
+        match kept_across_exec(number) {
+            Ok(Some(fd)) => harmless("", &fd, launch.guest).map_err(refused)?,
+            Ok(None) => {}
+            Err(error) => return Err(refused(error.to_string())),
+        }
+    }
+    Ok(())
+}
+
 fn harmless(name: &str, fd: &OwnedFd, guest: Option<GuestId>) -> Result<(), String> {
     let kernel = |errno: Errno| format!("cannot look at it: {errno}");
     let stat = fstat(fd).map_err(kernel)?;
@@ -146,8 +171,8 @@ fn character_device(
 
 /// The kernel's list has lines of a minor number and a name.
 fn is_xens(minor: u64) -> Result<bool, String> {
-    let list = std::fs::read_to_string("/proc/misc")
-        .map_err(|error| format!("read /proc/misc: {error}"))?;
+    let list =
+        fs::read_to_string("/proc/misc").map_err(|error| format!("read /proc/misc: {error}"))?;
     Ok(list.lines().any(|line| {
         let mut words = line.split_whitespace();
         words.next().and_then(|number| number.parse().ok()) == Some(minor)

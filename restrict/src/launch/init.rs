@@ -4,11 +4,14 @@
 //!
 //! It runs with the program's identity and less: no descriptor, no file, few calls.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::{
     errno::Errno,
-    sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask},
+    poll::{PollFd, PollFlags, ppoll},
+    sys::signal::{
+        SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
+    },
     sys::wait::{WaitPidFlag, WaitStatus, waitpid},
 };
 
@@ -41,8 +44,8 @@ impl Init<'_> {
                 let confined = outcome.is_ok();
                 let message = outcome.map_or_else(Message::from, |()| Message::Ready);
                 if wire::tell(ready.as_fd(), &message, None).is_ok() && confined {
-                    drop((life, ready));
-                    reap_orphans();
+                    drop(ready);
+                    reap_orphans(&life);
                 }
             }
             // Nothing was closed then.
@@ -68,6 +71,7 @@ impl Init<'_> {
             parent_death::follow(life.as_fd())?;
         }
         undumpable()?;
+        wake_for_children()?;
         if has(M::NoNewPrivs) {
             no_new_privs::set()?;
             self.filters.load().map_err(|mut error| {
@@ -79,16 +83,46 @@ impl Init<'_> {
     }
 }
 
-/// What ends without a parent is waited for here, or it would stay as a zombie.
-fn reap_orphans() -> ! {
-    let mut child_ended = SigSet::empty();
-    child_ended.add(Signal::SIGCHLD);
+/// What ends without a parent is waited for here, or it would stay as a zombie. Returns
+/// when the supervisor has ended: the signal that tells of it is sent with the rights that
+/// it had at last, and may have been none.
+fn reap_orphans(life: &OwnedFd) {
+    let blocked = all_but(Signal::SIGCHLD);
     loop {
         while waitpid(None, Some(WaitPidFlag::WNOHANG))
             .is_ok_and(|status| status != WaitStatus::StillAlive)
         {}
-        let _ = child_ended.wait();
+        let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
+        // With a handler that does nothing, SIGCHLD ends the wait.
+        if matches!(ppoll(&mut fds, None, Some(blocked)), Ok(1..)) {
+            return;
+        }
     }
+}
+
+fn all_but(signal: Signal) -> SigSet {
+    let mut set = SigSet::all();
+    set.remove(signal);
+    set
+}
+
+/// A signal that is ignored by default would not wake it.
+fn wake_for_children() -> Result<(), MechanismError> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(
+        SigHandler::Handler(nothing),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    // SAFETY: the handler does nothing.
+    let set = unsafe { sigaction(Signal::SIGCHLD, &action) };
+    set.map(drop).map_err(|errno| {
+        MechanismError::new(
+            Mechanism::PidNs,
+            format!("init: SIGCHLD: {errno}"),
+            "start it again",
+        )
+    })
 }
 
 /// Nobody of the same uid traces it, or reads its memory.

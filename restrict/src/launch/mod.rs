@@ -15,6 +15,7 @@ mod guest_life;
 mod handles;
 mod init;
 mod instance;
+mod linked;
 mod notify;
 mod options;
 mod plan;

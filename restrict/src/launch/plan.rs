@@ -58,10 +58,7 @@ impl Plan {
         };
         each_once(&contents)?;
         if launch.linked {
-            let (uid, gid) = ids(identity.as_ref());
-            contents
-                .read_only
-                .extend(program::linked(&program, uid, gid)?);
+            contents.read_only.extend(program::linked(&program)?);
         }
         contents.read_only.push(program.clone());
         contents.read_only.sort();

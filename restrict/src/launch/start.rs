@@ -16,7 +16,7 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::signal::{Signal, kill},
-    sys::wait::waitpid,
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
     unistd::{ForkResult, Pid, fork, pipe2},
 };
 
@@ -50,28 +50,54 @@ pub(crate) struct Started {
     pub(crate) leaf: Option<Leaf>,
     /// The handle that the program has, if it has one.
     pub(crate) privcmd: Option<OwnedFd>,
-    /// Whoever reads its other end follows the supervisor.
-    _life: OwnedFd,
 }
 
 /// Children of the supervisor. Those that were not waited for are killed when dropped.
 pub(crate) struct Processes {
     pub(crate) init: Option<Pid>,
     pub(crate) program: Option<Pid>,
+    /// Whoever reads its other end ends when this is closed.
+    life: Option<OwnedFd>,
 }
 
 impl Processes {
     /// Ends the program if it lives, and all that is in its pid namespace.
     pub(crate) fn end(&mut self) {
-        for pid in [self.program.take(), self.init.take()]
-            .into_iter()
-            .flatten()
-        {
+        self.life = None;
+        let children = [self.init.take(), self.program.take()];
+        for pid in children.into_iter().flatten() {
             // A child that was not waited for: the number is nobody else's.
-            let _ = kill(pid, Signal::SIGKILL);
-            while waitpid(pid, None) == Err(Errno::EINTR) {}
+            if kill(pid, Signal::SIGKILL) == Err(Errno::EPERM) {
+                continue;
+            }
+            wait_for(pid);
         }
     }
+}
+
+/// Pid 1 of a namespace ends last. A process there may have made this one the parent of
+/// another (CLONE_PARENT, where no filter refuses it): that has to be waited for, too.
+fn wait_for(pid: Pid) {
+    loop {
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
+            _ => return,
+        }
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+        match waitid(Id::All, peek).map(|status| status.pid()) {
+            Ok(Some(other)) if other != pid && is_of_a_namespace(other) => {
+                let _ = waitpid(other, Some(WaitPidFlag::WNOHANG));
+            }
+            _ => std::thread::sleep(std::time::Duration::from_micros(200)),
+        }
+    }
+}
+
+/// Whether a child has a number in a namespace below this one.
+fn is_of_a_namespace(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
 }
 
 impl Drop for Processes {
@@ -94,6 +120,9 @@ impl Plan {
     pub(crate) fn start(&self) -> Result<Started, LaunchError> {
         let filters = self.filters()?;
         let given = handles::named(&self.launch)?;
+        if !self.applies(Mechanism::Fds) {
+            handles::left_open_is_harmless(&self.launch)?;
+        }
         let environment = self.environment()?;
         let handles = match self.launch.guest {
             Some(guest) => handles::open(&self.launch.devices, guest)?,
@@ -143,7 +172,9 @@ impl Plan {
             fds,
             cgroup: leaf.as_ref().map(Leaf::procs),
             mount_proc: self.contents.proc,
+            only_fds: has(Mechanism::Fds),
             for_good: has(Mechanism::Capabilities) && self.launch.profile == Profile::Strict,
+            ordinary: has(Mechanism::Rlimits) && self.launch.profile == Profile::Strict,
             life: (has(Mechanism::ParentDeath) && !own_init).then_some(life_end.as_fd()),
             landlock: self.landlock_abi.map(|_| self.landlock_paths()),
             filters: &filters,
@@ -164,7 +195,7 @@ impl Plan {
         let inside = self.inside(
             &init,
             child,
-            life_end.as_fd(),
+            (life_end.as_fd(), life),
             own_init,
             (&status, childs_status),
         );
@@ -182,7 +213,6 @@ impl Plan {
                 .into_iter()
                 .find_map(|(name, fd)| (name == crate::handover::PRIVCMD_NAME).then_some(fd)),
             leaf,
-            _life: life,
         };
         started.listener = self.ready(started.status.as_fd())?;
         if let Some(init_ready) = inside.init_ready {
@@ -196,7 +226,7 @@ impl Plan {
         &self,
         init: &Init<'_>,
         child: Child<'_>,
-        life: BorrowedFd<'_>,
+        (life_end, life): (BorrowedFd<'_>, OwnedFd),
         own_init: bool,
         (ours, childs): (&OwnedFd, OwnedFd),
     ) -> Result<Inside, LaunchError> {
@@ -214,11 +244,12 @@ impl Plan {
         let mut processes = Processes {
             init: None,
             program: None,
+            life: Some(life),
         };
         if own_init {
             let (ready, inits) = wire::pair().map_err(system("make a socket"))?;
             match forked("fork an init")? {
-                None => init.run(life, inits.as_fd()),
+                None => init.run(life_end, inits.as_fd()),
                 Some(pid) => processes.init = Some(pid),
             }
             drop(inits);
@@ -231,8 +262,11 @@ impl Plan {
                 return Err(error);
             }
             Ok(None) => {
-                // What only the supervisor has, or `life` would not tell.
+                // What only the supervisor may have: that it is closed tells of its end.
                 close(ours.as_fd());
+                for fd in processes.life.iter().chain(&init_ready) {
+                    close(fd.as_fd());
+                }
                 child.run(childs)
             }
             Ok(Some(pid)) => processes.program = Some(pid),
@@ -281,7 +315,7 @@ impl Plan {
                 return MechanismError::new(Mechanism::Rlimits, reason, remedy).into();
             }
             Errno::ENOENT => match super::program::interpreter(&self.program) {
-                Ok(Some(loader)) => format!(
+                Some(loader) => format!(
                     "its loader {} is not in its root: name what it is linked with, by --bind-linked",
                     root::Shown(&loader)
                 ),

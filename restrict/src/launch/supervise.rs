@@ -210,6 +210,10 @@ impl Plan {
         instance: Option<&Instance>,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, LaunchError> {
+        if geteuid().is_root() {
+            // Before there is something that it could not end.
+            capabilities::have(KEPT | UNTIL_SEALED, "the supervisor")?;
+        }
         let mut started = self.start()?;
         let mut record = self.record(&started)?;
         let control = match instance {

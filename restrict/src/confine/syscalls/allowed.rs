@@ -24,7 +24,7 @@ pub(in crate::confine) const ALLOWED: &[Group] = &[
         calls: calls![
             read 0 63, write 1 64, pread64 17 67, pwrite64 18 68, readv 19 65, writev 20 66,
             preadv 295 69, pwritev 296 70, preadv2 327 286, pwritev2 328 287, open 2 -,
-            openat 257 56, openat2 437 437, creat 85 -, close 3 57, close_range 436 436,
+            openat 257 56, creat 85 -, close 3 57, close_range 436 436,
             lseek 8 62, dup 32 23, dup2 33 -, dup3 292 24, fcntl 72 25, flock 73 32,
             fsync 74 82, fdatasync 75 83, sync_file_range 277 84, fadvise64 221 223,
             readahead 187 213, fallocate 285 47, truncate 76 45, ftruncate 77 46,
@@ -114,10 +114,10 @@ pub(in crate::confine) const ALLOWED: &[Group] = &[
     },
     Group {
         title: "sockets",
-        why: "those it has, and local ones",
+        why: "those it has, and local ones that others connect to",
         calls: calls![
             socket 41 198, socketpair 53 199, bind 49 200, listen 50 201, accept 43 202,
-            accept4 288 242, connect 42 203, getsockname 51 204, getpeername 52 205,
+            accept4 288 242, getsockname 51 204, getpeername 52 205,
             getsockopt 55 209, setsockopt 54 208, shutdown 48 210, sendto 44 206,
             sendmsg 46 211, sendmmsg 307 269, recvfrom 45 207, recvmsg 47 212,
             recvmmsg 299 243,

@@ -24,6 +24,11 @@ pub(in crate::confine) const REFUSED: &[Group] = &[
         ],
     },
     Group {
+        title: "connections",
+        why: "a socket in a read-only directory would lead out; connections are handed over",
+        calls: calls![connect 42 203],
+    },
+    Group {
         title: "other processes",
         why: "their memory, descriptors and registers",
         calls: calls![
@@ -156,6 +161,11 @@ pub(in crate::confine) const MISSING: &[Group] = &[
         calls: calls![
             clone3 435 435,
         ],
+    },
+    Group {
+        title: "openat2",
+        why: "the mode of what it creates is in memory, too; libraries go on with openat",
+        calls: calls![openat2 437 437],
     },
     Group {
         title: "gone or never there",
