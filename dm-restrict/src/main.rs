@@ -28,7 +28,11 @@ use xen_restrict::{
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return misunderstood(&error),
+    };
+    let outcome = match command {
         Command::Run(options) => return run::run(*options),
         Command::Audit(options) => return ExitCode::from(audit::audit(&options)),
         Command::List { json } => list::list(json),
@@ -46,6 +50,18 @@ fn main() -> ExitCode {
             say(&with_causes(&*error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Or help, which is no error.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    match (error.use_stderr(), is_run) {
+        (false, _) => ExitCode::SUCCESS,
+        // As 2 may be the program's.
+        (true, true) => ExitCode::from(125),
+        (true, false) => ExitCode::from(2),
     }
 }
 

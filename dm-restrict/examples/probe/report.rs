@@ -138,7 +138,9 @@ fn limits() {
         };
         // SAFETY: writes the struct, which lives.
         let result = unsafe { libc::getrlimit(resource, &raw mut limit) };
-        Errno::result(result).unwrap();
-        println!("rlimit {name} {} {}", limit.rlim_cur, limit.rlim_max);
+        match Errno::result(result) {
+            Ok(_) => println!("rlimit {name} {} {}", limit.rlim_cur, limit.rlim_max),
+            Err(errno) => println!("rlimit {name} {errno:?}"),
+        }
     }
 }

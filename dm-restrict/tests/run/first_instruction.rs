@@ -78,7 +78,6 @@ fn unprivileged(ended: &Ended) {
             ("seccomp", "2"),
             ("cwd", "/"),
             ("blocked", "[]"),
-            ("rlimit core", "0 0"),
             ("rlimit memlock", "0 0"),
             ("rlimit locks", "0 0"),
             ("rlimit msgqueue", "0 0"),
@@ -125,15 +124,23 @@ fn libxl_does_what_its_column_says() {
         &[
             ("securebits", "0"),
             ("no-new-privs", "0"),
-            // The launcher's own are not closed; but those of the supervisor are.
-            ("fds", "0 1 2 500 509 900 3000"),
+            ("fds", "0 1 2"),
             ("umask", "000"),
             ("rlimit fsize", "262144 262144"),
+            ("rlimit core", "1 1"),
         ],
     );
     assert_ne!(ended.value("bounding"), "0");
     assert!(env(&ended).contains(&"SECRET=of the launcher"), "{ended:?}");
     assert!(!env(&ended).contains(&"LISTEN_FDS=7"), "{ended:?}");
+}
+
+#[test]
+fn descriptors_that_are_left_open_come_along_when_they_are_left_out_and_harmless() {
+    let launcher = careless(Launcher::new()).options(["--without", "fds"]);
+    let ended = launcher.probe_does(["report"]).with_code(0);
+    // None of the supervisor's.
+    has(&ended, &[("fds", "0 1 2 500 509 900 3000")]);
 }
 
 #[test]
@@ -206,7 +213,17 @@ fn what_the_supervisor_keeps_is_listed() {
     let init = running.record()["init_pid"].to_string();
     assert_eq!(capabilities(init.clone()), ["", "", "", "", ""]);
     let fds = fs::read_dir(format!("/proc/{init}/fd")).unwrap().count();
-    assert_eq!(fds, 0, "init has descriptors");
+    assert_eq!(fds, 1, "it sees by one that the supervisor lives");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.program())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().collect::<Vec<_>>()[4..6],
+        ["1", "1"],
+        "{core}"
+    );
     running.signal(Signal::SIGTERM);
     running.wait().with_code(128 + 15);
 }

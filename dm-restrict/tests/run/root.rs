@@ -119,7 +119,7 @@ fn nothing_but_what_was_named_is_there() {
             "read ENOENT",
             "chdir ok",
             "read ENOENT",
-            "connect EPROTOTYPE"
+            "connect EPERM"
         ]
     );
 }

@@ -10,7 +10,7 @@ use seccompiler::{
 };
 
 /// What is looked at in a call's arguments, of which the low halves count.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum When {
     Is(u8, u32),
     IsNot(u8, u32),
@@ -73,7 +73,7 @@ pub(crate) fn load(program: &BpfProgram) -> io::Result<()> {
     seccomp(program, 0).map(drop)
 }
 
-/// Loads one that hands getpriority(2) to whoever has the descriptor, which stays open
+/// Loads one that hands vhangup(2) to whoever has the descriptor, which stays open
 /// across exec: as inside of a sandbox that has a supervisor of its own.
 pub(crate) fn load_with_listener(program: &BpfProgram) -> io::Result<()> {
     let fd = seccomp(program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
@@ -89,7 +89,7 @@ pub(crate) fn asking() -> BpfProgram {
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
     let line = |code, jt, jf, k| seccompiler::sock_filter { code, jt, jf, k };
-    let number = u32::try_from(libc::SYS_getpriority).unwrap();
+    let number = u32::try_from(libc::SYS_vhangup).unwrap();
     vec![
         line(LOAD_NUMBER, 0, 0, 0),
         line(JUMP_IF_EQUAL, 0, 1, number),

@@ -435,11 +435,24 @@ pub(crate) fn processes_of(uid: u32) -> Vec<(i32, String)> {
         let of_uid = field("Uid:")
             .split_whitespace()
             .any(|word| word == uid.to_string());
-        if of_uid && !field("State:").trim_start().starts_with(['Z', 'X']) {
+        if of_uid && !is_ending(&entry.path()) {
             found.push((pid, field("Name:").trim().to_owned()));
         }
     }
     found
+}
+
+/// Whether it runs no instruction any more, even if nobody has waited for it yet: of
+/// somebody else's orphans that may take a while.
+fn is_ending(process: &Path) -> bool {
+    const PF_EXITING: u64 = 4;
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let fields = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().nth(6));
+    fields
+        .flatten()
+        .is_none_or(|flags| flags.parse::<u64>().unwrap() & PF_EXITING != 0)
 }
 
 /// Everything below a directory, directories too.

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use nix::{
@@ -14,104 +14,99 @@ use nix::{
 
 use super::mechanism::{Mechanism, MechanismError};
 
-/// Places `fds` at the numbers from 0 on, in this order, to be kept across exec.
-/// With `only_these`, all others are closed by exec.
-///
-/// Runs in the child that will be the program. Descriptors of this process that stand
-/// in the way are replaced, so `keep`, which it still needs, comes back as a
-/// descriptor above them.
-pub(crate) fn place(
-    fds: &[BorrowedFd<'_>],
-    keep: BorrowedFd<'_>,
-    only_these: bool,
-) -> Result<OwnedFd, MechanismError> {
-    let first_free = RawFd::try_from(fds.len()).map_err(|_| failed("count", Errno::EMFILE))?;
-    // Above all targets first: so none is replaced before it was placed.
-    let above = |fd: BorrowedFd<'_>| -> Result<OwnedFd, MechanismError> {
-        let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(first_free));
-        let number = number.map_err(|errno| failed("duplicate", errno))?;
-        // SAFETY: the number is new, so it is nobody else's.
-        Ok(unsafe { OwnedFd::from_raw_fd(number) })
-    };
-    let keep = above(keep)?;
-    let copies = fds
-        .iter()
-        .map(|fd| above(*fd))
-        .collect::<Result<Vec<_>, _>>()?;
-    if only_these {
-        close_on_exec_from(first_free)?;
-    }
-    for (target, copy) in (0..).zip(copies) {
-        // SAFETY: whatever has this number in the child is meant to be replaced, and
-        // no owner of it is used again before exec.
-        let placed = unsafe { libc::dup2(copy.as_raw_fd(), target) };
-        Errno::result(placed).map_err(|errno| failed("place", errno))?;
-    }
-    Ok(keep)
-}
+/// Room above those that are handed over, for what a child opens until exec.
+const ROOM: usize = 5;
 
-/// Closes all but two, which are from then on numbers 0 and 1: for a child that executes
-/// nothing. Whatever had another descriptor must not be used again.
-pub(crate) fn keep_only(keep: [BorrowedFd<'_>; 2]) -> Result<[OwnedFd; 2], MechanismError> {
+/// Places `fds` at the numbers from 0 on, in this order, to be kept across exec, and
+/// `keep`, which the child still needs, right above. With `only_these`, closes all
+/// others at once.
+///
+/// Runs in a forked child. Whatever had a descriptor there must not use it again, nor
+/// close it: its number may be another's now.
+pub(crate) fn place<const N: usize>(
+    fds: &[BorrowedFd<'_>],
+    keep: [Option<BorrowedFd<'_>>; N],
+    only_these: bool,
+) -> Result<[Option<OwnedFd>; N], MechanismError> {
+    let count = |count: usize| RawFd::try_from(count).map_err(|_| failed("count", Errno::EMFILE));
+    let (first_kept, first_free) = (count(fds.len())?, count(fds.len() + N)?);
+    // Above all targets first: so none is replaced before it was placed.
     let above = |fd: BorrowedFd<'_>| {
-        fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(2)).map_err(|errno| failed("duplicate", errno))
+        fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(first_free)).map_err(|errno| failed("duplicate", errno))
     };
-    let copies = [above(keep[0])?, above(keep[1])?];
+    let copies: Vec<RawFd> = fds.iter().map(|fd| above(*fd)).collect::<Result<_, _>>()?;
+    let kept: Vec<_> = keep
+        .into_iter()
+        .map(|fd| fd.map(above).transpose())
+        .collect::<Result<_, _>>()?;
     for (target, copy) in (0..).zip(copies) {
         // SAFETY: by this function's contract nobody uses the target any more.
         let placed = unsafe { libc::dup2(copy, target) };
         Errno::result(placed).map_err(|errno| failed("place", errno))?;
     }
-    let (first, last, flags): (libc::c_uint, _, libc::c_uint) = (2, libc::c_uint::MAX, 0);
-    // SAFETY: as above.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    match Errno::result(result) {
-        // Before Linux 5.9.
-        Err(Errno::ENOSYS) => return Err(failed("close all others (Linux 5.9)", Errno::ENOSYS)),
-        other => other.map_err(|errno| failed("close all others", errno))?,
-    };
-    // SAFETY: placed above, and nobody else's.
-    Ok([0, 1].map(|number| unsafe { OwnedFd::from_raw_fd(number) }))
-}
-
-/// Marks every descriptor from `first` on.
-pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), MechanismError> {
-    let start = libc::c_uint::try_from(first).unwrap_or(0);
-    // SAFETY: changes flags only.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            start,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    match Errno::result(result) {
-        Ok(_) => Ok(()),
-        // Before Linux 5.11.
-        Err(Errno::ENOSYS | Errno::EINVAL) => one_by_one(first),
-        Err(errno) => Err(failed("mark all others to be closed", errno)),
-    }
-}
-
-fn one_by_one(first: RawFd) -> Result<(), MechanismError> {
-    let listed = |error: io::Error| {
-        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-        failed("list /proc/self/fd", errno)
-    };
-    let numbers: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
-        .map_err(listed)?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
-    for number in numbers.into_iter().filter(|number| *number >= first) {
-        // SAFETY: only a flag is set; a number that is closed by now is an error.
-        let fd = unsafe { BorrowedFd::borrow_raw(number) };
-        match fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
-            Ok(_) | Err(Errno::EBADF) => {}
-            Err(errno) => return Err(failed("mark to be closed", errno)),
+    for (target, copy) in (first_kept..).zip(&kept) {
+        if let Some(copy) = copy {
+            // SAFETY: as above.
+            let placed = unsafe { libc::dup3(*copy, target, libc::O_CLOEXEC) };
+            Errno::result(placed).map_err(|errno| failed("place", errno))?;
         }
     }
-    Ok(())
+    if only_these {
+        close_from(first_free)?;
+    }
+    let mut numbers = (first_kept..).zip(kept);
+    Ok([(); N].map(|()| {
+        let (number, kept) = numbers.next()?;
+        // SAFETY: placed above, and nobody else's.
+        kept.map(|_| unsafe { OwnedFd::from_raw_fd(number) })
+    }))
+}
+
+fn close_from(first: RawFd) -> Result<(), MechanismError> {
+    let first = libc::c_uint::try_from(first).unwrap_or_default();
+    let (last, flags) = (libc::c_uint::MAX, 0_u32);
+    // SAFETY: by the contract of `place` nobody uses these any more.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    match Errno::result(result) {
+        Err(Errno::ENOSYS) => Err(failed("close all others (Linux 5.9)", Errno::ENOSYS)),
+        other => other
+            .map(drop)
+            .map_err(|errno| failed("close all others", errno)),
+    }
+}
+
+/// That a program can have `count` descriptors and open what it takes to become it.
+pub(crate) fn enough(count: usize) -> Result<(), MechanismError> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes the struct, which lives.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    Errno::result(result).map_err(|errno| failed("look at their limit", errno))?;
+    let needed = u64::try_from(count + ROOM).unwrap_or(u64::MAX);
+    if limit.rlim_cur >= needed {
+        return Ok(());
+    }
+    let reason = format!("{count} of them, and the limit is {}", limit.rlim_cur);
+    let remedy = format!("ask for {needed} at least, by --rlimit nofile={needed}");
+    Err(MechanismError::new(Mechanism::Fds, reason, remedy))
+}
+
+/// Marks all but the standard ones to be closed by exec. In a forked child of a program
+/// with threads too: system calls only.
+pub(crate) fn close_on_exec() {
+    let (first, last) = (3_u32, libc::c_uint::MAX);
+    let flag = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: changes flags only.
+    let marked = unsafe { libc::syscall(libc::SYS_close_range, first, last, flag) };
+    if marked != 0 {
+        // Before Linux 5.11; more than this is not the default anywhere.
+        for number in 3..65_536 {
+            // SAFETY: changes a flag only; a number that is not open is an error.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
 }
 
 /// Takes over a descriptor that this process inherited for itself: its number is free

@@ -5,6 +5,7 @@
 use std::{
     convert::Infallible,
     ffi::{CString, OsStr},
+    mem,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -119,11 +120,18 @@ impl Child<'_> {
         if has(M::Umask) {
             umask::set();
         }
+        // Before the limits, which may be low.
+        let keep = [Some(status.as_fd()), self.life];
+        let [placed, life] = fds::place(&self.fds, keep, self.only_fds)?;
+        if let Some(placed) = placed {
+            // The former's number is closed, or another's.
+            mem::forget(mem::replace(status, placed));
+        }
         rlimits::apply(self.limits, self.asked)?;
+        fds::enough(self.fds.len())?;
         if self.ordinary {
             scheduling::ordinary()?;
         }
-        *status = fds::place(&self.fds, status.as_fd(), self.only_fds)?;
 
         // While CAP_SETPCAP is there; and, without no-new-privs, CAP_SYS_ADMIN.
         if self.for_good {
@@ -146,8 +154,8 @@ impl Child<'_> {
         }
 
         // A change of credentials would take these back.
-        if let Some(life) = self.life {
-            parent_death::follow(life)?;
+        if let Some(life) = &life {
+            parent_death::follow(life.as_fd())?;
         }
         if has(M::Keyring) {
             keyring::join_new()?;

@@ -38,8 +38,8 @@ impl Init<'_> {
     pub(crate) fn run(&self, life: BorrowedFd<'_>, ready: BorrowedFd<'_>) -> ! {
         // Signals of the namespace's processes have no effect on a pid 1 without handlers.
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
-        match fds::keep_only([life, ready]) {
-            Ok([life, ready]) => {
+        match fds::place(&[], [Some(life), Some(ready)], true) {
+            Ok([Some(life), Some(ready)]) => {
                 let outcome = self.confine(life.as_fd());
                 let confined = outcome.is_ok();
                 let message = outcome.map_or_else(Message::from, |()| Message::Ready);
@@ -48,6 +48,7 @@ impl Init<'_> {
                     reap_orphans(&life);
                 }
             }
+            Ok(_) => {}
             // Nothing was closed then.
             Err(error) => drop(wire::tell(ready, &error.into(), None)),
         }

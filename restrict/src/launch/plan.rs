@@ -4,6 +4,7 @@
 
 use std::{
     fmt::{self, Write as _},
+    os::fd::OwnedFd,
     path::PathBuf,
 };
 
@@ -13,8 +14,9 @@ use super::{
     cgroup_limit::CgroupLimit,
     error::LaunchError,
     filters::Filters,
+    handles,
     instance::RUN_DIR,
-    options::{EnvValue, InvalidOption, Launch, SealAt, XenDevice},
+    options::{EnvValue, InvalidOption, Launch, NamedFd, SealAt, XenDevice},
     program,
 };
 use crate::confine::{
@@ -30,6 +32,8 @@ use crate::confine::{
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) launch: Launch,
+    /// Copies of those that are handed over.
+    pub(crate) fds: Vec<(NamedFd, OwnedFd)>,
     pub(crate) identity: Option<Identity>,
     pub(crate) program: PathBuf,
     pub(crate) contents: Contents,
@@ -47,6 +51,8 @@ impl Plan {
     /// [`LaunchError`]: what makes no sense, or cannot be had here.
     pub fn new(launch: Launch) -> Result<Self, LaunchError> {
         launch.check()?;
+        // Before this process opens anything: a number that was not open would be that.
+        let fds = handles::named(&launch)?;
         let identity = choose(&launch)?;
         let program = program::find(&launch.program)?;
         let mut contents = Contents {
@@ -74,6 +80,7 @@ impl Plan {
             },
             cgroup_limits: CgroupLimit::all(&launch.cgroup),
             launch,
+            fds,
             identity,
             program,
             contents,

@@ -26,7 +26,7 @@ use super::{
     report::Report,
     supervise::Ended,
 };
-use crate::confine::MechanismError;
+use crate::confine::{MechanismError, fds};
 
 /// A program that runs, and its supervisor.
 ///
@@ -231,25 +231,9 @@ impl Launch {
 
 /// In the forked child, whose other threads are gone: no allocation.
 fn keep_across_exec(kept: &[RawFd]) -> io::Result<()> {
-    let (first, last) = (3 as libc::c_uint, libc::c_uint::MAX);
-    // SAFETY: changes flags only.
-    let marked = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            last,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if marked != 0 {
-        // Before Linux 5.11; more than this is not the default anywhere.
-        for number in 3..65_536 {
-            // SAFETY: changes a flag only; a number that is not open is an error.
-            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
-    }
+    fds::close_on_exec();
     for number in kept {
-        // SAFETY: as above.
+        // SAFETY: changes a flag only; a number that is not open is an error.
         let result = unsafe { libc::fcntl(*number, libc::F_SETFD, 0) };
         Errno::result(result)?;
     }

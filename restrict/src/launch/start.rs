@@ -65,19 +65,20 @@ impl Processes {
     pub(crate) fn end(&mut self) {
         self.life = None;
         let children = [self.init.take(), self.program.take()];
-        for pid in children.into_iter().flatten() {
+        let ours = children.into_iter().flatten();
+        for pid in ours.clone() {
             // A child that was not waited for: the number is nobody else's.
             if kill(pid, Signal::SIGKILL) == Err(Errno::EPERM) {
                 continue;
             }
-            wait_for(pid);
+            wait_for(pid, ours.clone());
         }
     }
 }
 
 /// Pid 1 of a namespace ends last. A process there may have made this one the parent of
 /// another (CLONE_PARENT, where no filter refuses it): that has to be waited for, too.
-fn wait_for(pid: Pid) {
+fn wait_for(pid: Pid, ours: impl Iterator<Item = Pid> + Clone) {
     loop {
         match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
@@ -85,7 +86,10 @@ fn wait_for(pid: Pid) {
         }
         let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
         match waitid(Id::All, peek).map(|status| status.pid()) {
-            Ok(Some(other)) if other != pid && is_of_a_namespace(other) => {
+            Ok(Some(other))
+                if other != pid
+                    && (ours.clone().any(|pid| pid == other) || is_of_a_namespace(other)) =>
+            {
                 let _ = waitpid(other, Some(WaitPidFlag::WNOHANG));
             }
             _ => std::thread::sleep(std::time::Duration::from_micros(200)),
@@ -119,7 +123,7 @@ impl Plan {
     /// pass on.
     pub(crate) fn start(&self) -> Result<Started, LaunchError> {
         let filters = self.filters()?;
-        let given = handles::named(&self.launch)?;
+        let given = &self.fds;
         if !self.applies(Mechanism::Fds) {
             handles::left_open_is_harmless(&self.launch)?;
         }
