@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Allowed calls that are more than one thing, and which of these are allowed.
 
-use seccompiler::{BackendError, SeccompCmpOp, SeccompRule};
+use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::bpf::low_half;
 
-/// What is asked of one argument, counted from 0. Always of its low 32 bits: all
-/// of these are `int` to the kernel, or it ignores the rest.
+/// What is asked of one argument, counted from 0. Of its low 32 bits, but for pointers:
+/// these are `int` to the kernel, or it ignores the rest.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Test {
     Is(u8, u32),
     IsNot(u8, u32),
     /// No bit of the mask.
     HasNone(u8, u32),
+    /// A null pointer: all 64 bits.
+    Null(u8),
 }
 
-use Test::{HasNone, Is, IsNot};
+use Test::{HasNone, Is, IsNot, Null};
 
 /// A use of a call that is allowed: all tests hold.
 #[derive(Clone, Copy, Debug)]
@@ -131,11 +133,14 @@ pub(super) const CHECKED: &[Checked] = &[
     ),
     checked(
         "prlimit64",
-        &[case(
-            "its own, but core",
-            &[Is(0, 0), IsNot(1, CORE)],
-            NO_HELPER,
-        )],
+        &[
+            case(
+                "reading",
+                &[Null(2)],
+                "its own, and of processes with its uid",
+            ),
+            case("its own, but core", &[Is(0, 0), IsNot(1, CORE)], NO_HELPER),
+        ],
     ),
     checked("socket", LOCAL),
     checked("socketpair", LOCAL),
@@ -274,6 +279,9 @@ impl Case {
             Is(argument, value) => low_half(argument, SeccompCmpOp::Eq, value),
             IsNot(argument, value) => low_half(argument, SeccompCmpOp::Ne, value),
             HasNone(argument, mask) => low_half(argument, SeccompCmpOp::MaskedEq(mask.into()), 0),
+            Null(argument) => {
+                SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)
+            }
         });
         SeccompRule::new(conditions.collect::<Result<_, _>>()?)
     }

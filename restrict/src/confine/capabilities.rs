@@ -82,9 +82,8 @@ pub(crate) fn keep(set: Set) -> Result<(), MechanismError> {
     Ok(())
 }
 
-/// That there is none, of whatever kind, after a change of the uid.
+/// That there is none after a change of the uid. (An ambient one would be permitted, too.)
 pub(crate) fn are_empty() -> Result<(), MechanismError> {
-    clear_ambient()?;
     let now = capget().map_err(|error| failed("capget", &error))?;
     if now
         .iter()

@@ -116,10 +116,6 @@ impl Notifier {
         self.sealed = true;
     }
 
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.sealed
-    }
-
     /// The threads that were let through and may still be inside. Asked again, it
     /// may know better: a thread that runs is inside for all that is known.
     ///

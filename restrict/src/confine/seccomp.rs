@@ -296,6 +296,7 @@ mod tests {
                 Test::Is(at, value) => low(at) == value,
                 Test::IsNot(at, value) => low(at) != value,
                 Test::HasNone(at, mask) => low(at) & mask == 0,
+                Test::Null(at) => arguments[usize::from(at)] == 0,
             })
         })
     }

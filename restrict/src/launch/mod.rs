@@ -23,10 +23,12 @@ mod program;
 mod record;
 mod relay;
 mod report;
+mod sealing;
 mod signals;
 mod spawn;
 mod start;
 mod supervise;
+mod watch;
 mod wire;
 
 pub use cgroup_limit::CgroupLimit;

@@ -218,10 +218,11 @@ impl Plan {
                 .find_map(|(name, fd)| (name == crate::handover::PRIVCMD_NAME).then_some(fd)),
             leaf,
         };
-        started.listener = self.ready(started.status.as_fd())?;
+        // Init first: its end is the other's too.
         if let Some(init_ready) = inside.init_ready {
             self.ready(init_ready.as_fd())?;
         }
+        started.listener = self.ready(started.status.as_fd())?;
         Ok(started)
     }
 

@@ -4,21 +4,16 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::process::ExitStatusExt as _,
-    },
+    os::{fd::AsFd, unix::process::ExitStatusExt as _},
     process::ExitStatus,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{SigmaskHow, Signal, kill, sigprocmask},
+        signal::{SigmaskHow, Signal, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::geteuid,
 };
@@ -28,18 +23,19 @@ use super::{
     error::LaunchError,
     guest_life::GuestLife,
     instance::{Instance, RUN_DIR, Turn},
-    notify,
+    notify::ToPassOn,
     options::SealAt,
     plan::Plan,
-    record::Record,
+    sealing::Sealing,
     signals,
     start::Started,
+    watch::Watch,
     wire, with_causes,
 };
 use crate::{
     GuestId, PrivCmd,
     confine::{
-        Mechanism, Reaper, UserDb,
+        Mechanism, MechanismError, Reaper, UserDb,
         capabilities::{self, bit},
         notify::Notifier,
     },
@@ -55,12 +51,6 @@ const KEPT: u64 = bit(CAP_KILL) | bit(CAP_SETUID);
 /// Until it is sealed: to see in /proc, in files that are the program's, whether a thread
 /// is still in a request.
 const UNTIL_SEALED: u64 = bit(CAP_DAC_READ_SEARCH) | bit(CAP_SYS_PTRACE);
-
-/// How long sealing waits for requests that are under way.
-const SEALING: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// How often it is looked whether the guest is there.
-const GUEST: Duration = Duration::from_secs(1);
 
 /// Something that a launcher may want to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,21 +236,21 @@ impl Plan {
         }
         tell(Event::Started { pid: record.pid });
 
-        let seal_at = match self.launch.seal {
-            SealAt::After(time) if notifier.is_some() => Instant::now().checked_add(time),
-            _ => None,
+        let after = match self.launch.seal {
+            SealAt::After(time) => Some(time),
+            SealAt::Start => None,
         };
+        let sealed = record.sealed;
         let watch = Watch {
             started: &mut started,
             instance,
             record: &mut record,
             control,
-            notifier,
+            sealing: Sealing::new(notifier, after, sealed),
+            heard: ToPassOn::default(),
             log_denied: self.launch.log_denied,
-            seal_at,
-            sealing: None,
             guest,
-            look_at_guest: Instant::now() + GUEST,
+            look_at_guest: Instant::now(),
             tell,
         };
         Ok(watch.until_ended(signals))
@@ -293,6 +283,14 @@ fn blocked() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&signals, flags)?)
 }
 
+/// Once nobody has to be looked at any more.
+pub(crate) fn shrink_after_sealing() -> Result<(), MechanismError> {
+    match geteuid().is_root() {
+        true => capabilities::keep(KEPT),
+        false => Ok(()),
+    }
+}
+
 /// Gives up all privileges but these, for good.
 fn shrink(keep: u64) -> Result<(), LaunchError> {
     if geteuid().is_root() {
@@ -300,253 +298,6 @@ fn shrink(keep: u64) -> Result<(), LaunchError> {
         capabilities::keep(keep)?;
     }
     Ok(())
-}
-
-/// The supervisor's state while the program runs.
-struct Watch<'a> {
-    started: &'a mut Started,
-    instance: Option<&'a Instance>,
-    record: &'a mut Record,
-    control: Option<Control>,
-    notifier: Option<Notifier>,
-    log_denied: bool,
-    seal_at: Option<Instant>,
-    /// When it is given up to wait for requests that are under way.
-    sealing: Option<Instant>,
-    guest: Option<GuestLife>,
-    look_at_guest: Instant,
-    tell: &'a mut dyn FnMut(Event),
-}
-
-impl Watch<'_> {
-    fn until_ended(mut self, signals: &SignalFd) -> Ended {
-        let ended = loop {
-            self.wait(signals);
-            if let Some(ended) = self.signals(signals) {
-                break ended;
-            }
-            self.serve();
-            for relay in &mut self.started.relays {
-                relay.advance();
-            }
-            self.hear();
-            if self.control.as_mut().is_some_and(Control::advance) {
-                self.begin_to_seal();
-            }
-            self.seal_in_time();
-            self.look_at_guest();
-        };
-        self.started.processes.end();
-        if let Some(control) = &mut self.control {
-            control.answer(&Err("the program ended before it was sealed".into()));
-        }
-        for relay in &mut self.started.relays {
-            relay.finish();
-        }
-        self.leave_cgroup();
-        ended
-    }
-
-    /// Until there is something to do.
-    fn wait(&self, signals: &SignalFd) {
-        let mut fds: Vec<(BorrowedFd<'_>, PollFlags)> = vec![(signals.as_fd(), PollFlags::POLLIN)];
-        let readable = |fd| (fd, PollFlags::POLLIN);
-        fds.extend(self.started.relays.iter().filter_map(|relay| relay.wants()));
-        fds.extend(
-            self.notifier
-                .as_ref()
-                .map(|notifier| readable(notifier.as_fd())),
-        );
-        fds.extend(
-            self.started
-                .notify
-                .as_ref()
-                .map(|socket| readable(socket.as_fd())),
-        );
-        fds.extend(self.control.iter().flat_map(Control::fds).map(readable));
-        let mut fds: Vec<_> = fds
-            .into_iter()
-            .map(|(fd, flags)| PollFd::new(fd, flags))
-            .collect();
-
-        let again = self.sealing.map(|_| Instant::now() + LOOK_AGAIN);
-        let guest = self.guest.as_ref().map(|_| self.look_at_guest);
-        let next = [self.seal_at, again, guest].into_iter().flatten().min();
-        let timeout = next.map_or(PollTimeout::NONE, |at| {
-            // Rounded up, or it would wake too early and again.
-            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        });
-        // An error shows again in what follows, or was a signal.
-        let _ = poll(&mut fds, timeout);
-    }
-
-    /// Passes signals on; the status when the program has ended.
-    fn signals(&mut self, signals: &SignalFd) -> Option<Ended> {
-        let program = self.started.processes.program?;
-        while let Ok(Some(info)) = signals.read_signal() {
-            let number = i32::try_from(info.ssi_signo).unwrap_or_default();
-            if let Ok(signal) = Signal::try_from(number)
-                && signal != Signal::SIGCHLD
-                && let Err(errno) = kill(program, signal)
-            {
-                (self.tell)(Event::Warning(format!("cannot pass {signal} on: {errno}")));
-            }
-        }
-        let ended = match waitpid(program, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(_, code)) => {
-                Ended::Exited(u8::try_from(code & 0xff).unwrap_or(255))
-            }
-            Ok(WaitStatus::Signaled(_, signal, _)) => Ended::Killed(signal as i32),
-            Ok(_) | Err(Errno::EINTR) => return None,
-            // It was our child until it was waited for, which is done here alone.
-            Err(_) => Ended::Exited(255),
-        };
-        self.started.processes.program = None;
-        Some(ended)
-    }
-
-    /// Answers the filter.
-    fn serve(&mut self) {
-        let Some(notifier) = &mut self.notifier else {
-            return;
-        };
-        match notifier.serve() {
-            // Waiting for it would not wait.
-            Ok(None) if notifier.is_over() => self.notifier = None,
-            Ok(None) => {}
-            // Only who asked for it: the program can make any number of them.
-            Ok(Some(denial)) if self.log_denied => (self.tell)(Event::Denied(denial.to_string())),
-            Ok(Some(_)) => {}
-            Err(error) => {
-                // What it would have been asked is refused from here on.
-                (self.tell)(Event::Warning(format!("the filter's listener: {error}")));
-                self.notifier = None;
-            }
-        }
-    }
-
-    fn hear(&mut self) {
-        let Some(socket) = &self.started.notify else {
-            return;
-        };
-        let heard = notify::hear(socket);
-        if heard.ready || heard.sealed {
-            // Before anybody relies on its being ready.
-            self.begin_to_seal();
-        }
-        notify::pass_on(heard);
-    }
-
-    fn begin_to_seal(&mut self) {
-        self.seal_at = None;
-        match &mut self.notifier {
-            Some(notifier) if !notifier.is_sealed() => {
-                notifier.seal();
-                self.sealing = Instant::now().checked_add(SEALING);
-            }
-            Some(_) if self.sealing.is_some() => {}
-            _ => self.answer_sealed(),
-        }
-        self.finish_sealing();
-    }
-
-    fn seal_in_time(&mut self) {
-        if self.seal_at.is_some_and(|at| at <= Instant::now()) {
-            self.begin_to_seal();
-        }
-        self.finish_sealing();
-    }
-
-    /// Done when no thread is in a request that was let through.
-    fn finish_sealing(&mut self) {
-        let (Some(deadline), Some(notifier)) = (self.sealing, &mut self.notifier) else {
-            return;
-        };
-        let inside = notifier.in_flight();
-        if inside.is_empty() {
-            self.sealing = None;
-            self.record.sealed = true;
-            self.write_down();
-            if let Err(error) = shrink_after_sealing() {
-                (self.tell)(Event::Warning(error.to_string()));
-            }
-            (self.tell)(Event::Sealed);
-            self.answer_sealed();
-        } else if deadline <= Instant::now() {
-            self.sealing = None;
-            let threads: Vec<_> = inside.iter().map(ToString::to_string).collect();
-            let reason = format!(
-                "new requests of the set-up phase are refused, but thread {} is still in one",
-                threads.join(", ")
-            );
-            (self.tell)(Event::NotSealed(reason.clone()));
-            if let Some(control) = &mut self.control {
-                control.answer(&Err(reason));
-            }
-        }
-    }
-
-    fn answer_sealed(&mut self) {
-        let outcome = match self.record.sealed {
-            true => Ok(()),
-            false => Err(format!(
-                "there is nothing to seal: it runs without {}",
-                Mechanism::XenRequests
-            )),
-        };
-        if let Some(control) = &mut self.control {
-            control.answer(&outcome);
-        }
-    }
-
-    fn write_down(&mut self) {
-        if let Some(instance) = self.instance
-            && let Err(error) = instance.write(self.record)
-        {
-            (self.tell)(Event::Warning(with_causes(&error)));
-        }
-    }
-
-    /// A domid is used again: the program must not outlive its domain.
-    fn look_at_guest(&mut self) {
-        let Some(life) = &mut self.guest else {
-            return;
-        };
-        if self.look_at_guest > Instant::now() {
-            return;
-        }
-        self.look_at_guest = Instant::now() + GUEST;
-        if life.is_gone() {
-            (self.tell)(Event::GuestGone(life.guest()));
-            self.guest = None;
-            if let Some(program) = self.started.processes.program {
-                let _ = kill(program, Signal::SIGKILL);
-            }
-        }
-    }
-
-    fn leave_cgroup(&mut self) {
-        let Some(leaf) = self.started.leaf.take() else {
-            return;
-        };
-        if leaf.oom_kills().is_ok_and(|kills| kills > 0) {
-            let message =
-                "it used more memory than its control group has: raise --cgroup memory.max";
-            (self.tell)(Event::Warning(message.into()));
-        }
-        let left = leaf.kill().and_then(|_| leaf.remove());
-        if let Err(error) = left {
-            (self.tell)(Event::Warning(error.to_string()));
-        }
-    }
-}
-
-fn shrink_after_sealing() -> Result<(), crate::confine::MechanismError> {
-    match geteuid().is_root() {
-        true => capabilities::keep(KEPT),
-        false => Ok(()),
-    }
 }
 
 fn system(what: &'static str, errno: Errno) -> LaunchError {

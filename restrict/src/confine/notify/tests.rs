@@ -123,9 +123,7 @@ fn a_request_of_the_set_up_phase_is_let_through_until_sealed() {
         (before, never, always, after)
     });
     assert_eq!(serve(&mut notifier, 3), []);
-    assert!(!notifier.is_sealed());
     notifier.seal();
-    assert!(notifier.is_sealed());
     go.send(()).unwrap();
     let denied = serve(&mut notifier, 1);
     assert_eq!(denied.len(), 1);

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From set-up to sealed: when, and whether it is done.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use crate::confine::notify::{Denial, Notifier};
+
+/// How long requests that are under way are waited for before that is reported.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked, before and after.
+const SOON: Duration = Duration::from_millis(10);
+const LATER: Duration = Duration::from_secs(1);
+
+/// What is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Sealed,
+    /// Nothing new is let through, but these threads are in what was before.
+    Late(String),
+    /// The program runs without the filter.
+    Nothing,
+}
+
+/// The program's phase, and the filter's questions.
+pub(crate) struct Sealing {
+    notifier: Option<Notifier>,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// The filter was not loaded, or nobody can be asked any more.
+    Nothing,
+    /// Until this time at the latest.
+    SetUp(Option<Instant>),
+    /// Nothing is let through; something was. Reported if it takes until then.
+    Waiting(Instant),
+    Reported,
+    Sealed,
+}
+
+impl Sealing {
+    /// With the filter's listener, for a program that is to be sealed in so long; without,
+    /// for one that was sealed before it started, or never can be.
+    pub(crate) fn new(notifier: Option<Notifier>, after: Option<Duration>, sealed: bool) -> Self {
+        let at = after.and_then(|after| Instant::now().checked_add(after));
+        let state = match (&notifier, at) {
+            (_, _) if sealed => State::Sealed,
+            (Some(_), at) => State::SetUp(at),
+            (None, _) => State::Nothing,
+        };
+        Self { notifier, state }
+    }
+
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.notifier.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When it is to be looked again.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        match self.state {
+            State::SetUp(at) => at,
+            State::Waiting(_) => Some(Instant::now() + SOON),
+            State::Reported => Some(Instant::now() + LATER),
+            State::Nothing | State::Sealed => None,
+        }
+    }
+
+    /// Whether requests may still be under way: nobody should rely on the program yet.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        matches!(self.state, State::Waiting(_) | State::Reported)
+    }
+
+    /// Answers one of the filter's questions. An error ends them: they are refused.
+    pub(crate) fn serve(&mut self) -> io::Result<Option<Denial>> {
+        let Some(notifier) = &mut self.notifier else {
+            return Ok(None);
+        };
+        let served = notifier.serve();
+        if served.is_err() || (matches!(served, Ok(None)) && notifier.is_over()) {
+            self.notifier = None;
+            if !matches!(self.state, State::Sealed) {
+                self.state = State::Nothing;
+            }
+        }
+        served
+    }
+
+    /// Somebody wants it sealed. What there is to tell at once.
+    pub(crate) fn begin(&mut self) -> Option<Outcome> {
+        let deadline = Instant::now() + PATIENCE;
+        match (&mut self.notifier, self.state) {
+            (Some(notifier), State::SetUp(_)) => {
+                notifier.seal();
+                self.state = State::Waiting(deadline);
+            }
+            (_, State::Reported) => self.state = State::Waiting(deadline),
+            (_, State::Waiting(_)) => {}
+            (_, State::Sealed) => return Some(Outcome::Sealed),
+            (None, State::SetUp(_)) | (_, State::Nothing) => return Some(Outcome::Nothing),
+        }
+        self.advance()
+    }
+
+    /// Looks whether it is time, and whether it is done.
+    pub(crate) fn advance(&mut self) -> Option<Outcome> {
+        if let State::SetUp(Some(at)) = self.state
+            && at <= Instant::now()
+        {
+            return self.begin();
+        }
+        let unsettled = self.is_unsettled();
+        let (Some(notifier), true) = (&mut self.notifier, unsettled) else {
+            return None;
+        };
+        let inside = notifier.in_flight();
+        if inside.is_empty() {
+            self.state = State::Sealed;
+            return Some(Outcome::Sealed);
+        }
+        match self.state {
+            State::Waiting(deadline) if deadline <= Instant::now() => {
+                self.state = State::Reported;
+                let threads: Vec<_> = inside.iter().map(ToString::to_string).collect();
+                Some(Outcome::Late(threads.join(", ")))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The supervisor while the program runs: one loop over all that can happen.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{Signal, kill},
+        signalfd::SignalFd,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+};
+
+use super::{
+    control::Control,
+    guest_life::GuestLife,
+    instance::Instance,
+    notify::{self, ToPassOn},
+    record::Record,
+    sealing::{Outcome, Sealing},
+    start::Started,
+    supervise::{Ended, Event, shrink_after_sealing},
+    with_causes,
+};
+use crate::confine::Mechanism;
+
+/// How often it is looked whether the guest is there.
+const GUEST: Duration = Duration::from_secs(1);
+
+/// The supervisor's state while the program runs.
+pub(crate) struct Watch<'a> {
+    pub(crate) started: &'a mut Started,
+    pub(crate) instance: Option<&'a Instance>,
+    pub(crate) record: &'a mut Record,
+    pub(crate) control: Option<Control>,
+    pub(crate) sealing: Sealing,
+    pub(crate) heard: ToPassOn,
+    pub(crate) log_denied: bool,
+    pub(crate) guest: Option<GuestLife>,
+    pub(crate) look_at_guest: Instant,
+    pub(crate) tell: &'a mut dyn FnMut(Event),
+}
+
+impl Watch<'_> {
+    pub(crate) fn until_ended(mut self, signals: &SignalFd) -> Ended {
+        let ended = loop {
+            self.wait(signals);
+            if let Some(ended) = self.signals(signals) {
+                break ended;
+            }
+            self.serve();
+            for relay in &mut self.started.relays {
+                relay.advance();
+            }
+            self.hear();
+            self.seal();
+            self.look_at_guest();
+        };
+        self.started.processes.end();
+        if let Some(control) = &mut self.control {
+            control.answer(&Err("the program ended before it was sealed".into()));
+        }
+        for relay in &mut self.started.relays {
+            relay.finish();
+        }
+        self.leave_cgroup();
+        ended
+    }
+
+    /// Until there is something to do.
+    fn wait(&self, signals: &SignalFd) {
+        let mut fds: Vec<(BorrowedFd<'_>, PollFlags)> = vec![(signals.as_fd(), PollFlags::POLLIN)];
+        let readable = |fd| (fd, PollFlags::POLLIN);
+        fds.extend(self.started.relays.iter().filter_map(|relay| relay.wants()));
+        fds.extend(self.sealing.fd().map(readable));
+        fds.extend(
+            self.started
+                .notify
+                .as_ref()
+                .map(|socket| readable(socket.as_fd())),
+        );
+        fds.extend(self.control.iter().flat_map(Control::fds).map(readable));
+        let mut fds: Vec<_> = fds
+            .into_iter()
+            .map(|(fd, flags)| PollFd::new(fd, flags))
+            .collect();
+
+        let guest = self.guest.as_ref().map(|_| self.look_at_guest);
+        let next = [self.sealing.next(), guest].into_iter().flatten().min();
+        let timeout = next.map_or(PollTimeout::NONE, |at| {
+            // Rounded up, or it would wake too early and again.
+            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        // An error shows again in what follows, or was a signal.
+        let _ = poll(&mut fds, timeout);
+    }
+
+    /// Passes signals on; the status when the program has ended.
+    fn signals(&mut self, signals: &SignalFd) -> Option<Ended> {
+        let program = self.started.processes.program?;
+        while let Ok(Some(info)) = signals.read_signal() {
+            let number = i32::try_from(info.ssi_signo).unwrap_or_default();
+            if let Ok(signal) = Signal::try_from(number)
+                && signal != Signal::SIGCHLD
+                && let Err(errno) = kill(program, signal)
+            {
+                (self.tell)(Event::Warning(format!("cannot pass {signal} on: {errno}")));
+            }
+        }
+        let ended = match waitpid(program, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => {
+                Ended::Exited(u8::try_from(code & 0xff).unwrap_or(255))
+            }
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ended::Killed(signal as i32),
+            Ok(_) | Err(Errno::EINTR) => return None,
+            // It was our child until it was waited for, which is done here alone.
+            Err(_) => Ended::Exited(255),
+        };
+        self.started.processes.program = None;
+        Some(ended)
+    }
+
+    /// Answers the filter.
+    fn serve(&mut self) {
+        match self.sealing.serve() {
+            // Only who asked for it: the program can make any number of them.
+            Ok(Some(denial)) if self.log_denied => (self.tell)(Event::Denied(denial.to_string())),
+            Ok(_) => {}
+            Err(error) => (self.tell)(Event::Warning(format!("the filter's listener: {error}"))),
+        }
+    }
+
+    fn hear(&mut self) {
+        if let Some(socket) = &self.started.notify {
+            let heard = notify::hear(socket);
+            self.heard.add(heard);
+            if heard.ready || heard.sealed {
+                let outcome = self.sealing.begin();
+                self.told(outcome);
+            }
+        }
+        // Nobody is to rely on its being ready before it is sealed.
+        if !self.sealing.is_unsettled() {
+            self.heard.pass_on();
+        }
+    }
+
+    /// Somebody wants it sealed, or it is time, or it is done.
+    fn seal(&mut self) {
+        let ordered = self.control.as_mut().is_some_and(Control::advance);
+        let outcome = match ordered {
+            true => self.sealing.begin(),
+            false => self.sealing.advance(),
+        };
+        self.told(outcome);
+    }
+
+    fn told(&mut self, outcome: Option<Outcome>) {
+        let answer = match outcome {
+            None => return,
+            Some(Outcome::Sealed) if self.record.sealed => Ok(()),
+            Some(Outcome::Sealed) => {
+                self.record.sealed = true;
+                self.write_down();
+                if let Err(error) = shrink_after_sealing() {
+                    (self.tell)(Event::Warning(error.to_string()));
+                }
+                (self.tell)(Event::Sealed);
+                Ok(())
+            }
+            Some(Outcome::Late(threads)) => {
+                let reason = format!(
+                    "new requests of the set-up phase are refused, but thread {threads} is still \
+                     in one, or runs without a pause"
+                );
+                (self.tell)(Event::NotSealed(reason.clone()));
+                Err(reason)
+            }
+            Some(Outcome::Nothing) => Err(format!(
+                "there is nothing to seal: it runs without {}",
+                Mechanism::XenRequests
+            )),
+        };
+        if let Some(control) = &mut self.control {
+            control.answer(&answer);
+        }
+    }
+
+    fn write_down(&mut self) {
+        if let Some(instance) = self.instance
+            && let Err(error) = instance.write(self.record)
+        {
+            (self.tell)(Event::Warning(with_causes(&error)));
+        }
+    }
+
+    /// A domid is used again: the program must not outlive its domain.
+    fn look_at_guest(&mut self) {
+        let Some(life) = &mut self.guest else {
+            return;
+        };
+        if self.look_at_guest > Instant::now() {
+            return;
+        }
+        self.look_at_guest = Instant::now() + GUEST;
+        if life.is_gone() {
+            (self.tell)(Event::GuestGone(life.guest()));
+            self.guest = None;
+            if let Some(program) = self.started.processes.program {
+                let _ = kill(program, Signal::SIGKILL);
+            }
+        }
+    }
+
+    fn leave_cgroup(&mut self) {
+        let Some(leaf) = self.started.leaf.take() else {
+            return;
+        };
+        if leaf.oom_kills().is_ok_and(|kills| kills > 0) {
+            let message =
+                "it used more memory than its control group has: raise --cgroup memory.max";
+            (self.tell)(Event::Warning(message.into()));
+        }
+        let left = leaf.kill().and_then(|_| leaf.remove());
+        if let Err(error) = left {
+            (self.tell)(Event::Warning(error.to_string()));
+        }
+    }
+}
