@@ -6,8 +6,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod descriptors;
+mod filters;
 mod first_instruction;
+mod instances;
 mod lifecycle;
 mod mechanisms;
 mod output;

@@ -43,6 +43,7 @@ pub(crate) struct Launcher {
     hooks: Vec<Hook>,
     command: Command,
     mount_run: bool,
+    wrapper: Vec<OsString>,
 }
 
 /// The command while it runs.
@@ -110,6 +111,7 @@ impl Launcher {
             hooks: Vec::new(),
             command,
             mount_run: true,
+            wrapper: Vec::new(),
         };
         let line = format!("{USER}:x:{uid}:{uid}::/:/bin/false\n");
         launcher.users(&line);
@@ -151,6 +153,15 @@ impl Launcher {
     /// /run stays as the hooks make it.
     pub(crate) fn own_run(mut self) -> Self {
         self.mount_run = false;
+        self
+    }
+
+    /// The command is started by this one. Set before the command is changed.
+    pub(crate) fn through<T: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = T>) -> Self {
+        self.wrapper = wrapper
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
         self
     }
 
@@ -242,6 +253,14 @@ impl Launcher {
         }
         let mut hooks = self.hooks;
         let mut command = self.command;
+        if let Some((program, arguments)) = self.wrapper.split_first() {
+            let inner = std::mem::replace(&mut command, Command::new(program));
+            command.args(arguments).arg(inner.get_program());
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+        }
         command
             .arg("run")
             .args(self.options)

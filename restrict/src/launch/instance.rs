@@ -50,7 +50,12 @@ impl Turn {
             let file = match open_lock(&path) {
                 // The last instance just removed the directory.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                other => other.map_err(failed("open the lock", &path))?,
+                Err(error) => {
+                    // If it is new: it stays only when it is of use.
+                    let _ = fs::remove_dir(&directory);
+                    return Err(failed("open the lock", &path)(error));
+                }
+                Ok(file) => file,
             };
             file.lock().map_err(failed("lock", &path))?;
             if is_at(&file, &path) {
@@ -93,11 +98,17 @@ impl Turn {
             file.lock()?;
             Ok(file)
         });
-        Ok(Instance {
-            key: self.key.clone(),
-            _lock: lock.map_err(failed("lock", &path))?,
-            directory,
-        })
+        match lock {
+            Ok(lock) => Ok(Instance {
+                key: self.key.clone(),
+                _lock: lock,
+                directory,
+            }),
+            Err(error) => {
+                let _ = fs::remove_dir_all(&directory);
+                Err(failed("lock", &path)(error))
+            }
+        }
     }
 }
 
@@ -256,11 +267,18 @@ fn is_at(file: &File, path: &Path) -> bool {
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<(), LaunchError> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(failed("make", path)(error))
+    loop {
+        match DirBuilder::new().mode(mode).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("make", path)(error));
+            }
+            _ => {}
         }
-        _ => is_roots(path).map_err(failed("trust", path)),
+        match is_roots(path) {
+            // Removed by the last instance, which was there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other.map_err(failed("trust", path)),
+        }
     }
 }
 

@@ -46,13 +46,21 @@ enum State {
 impl Sealing {
     /// With the filter's listener, for a program that is to be sealed in so long; without,
     /// for one that was sealed before it started, or never can be.
-    pub(crate) fn new(notifier: Option<Notifier>, after: Option<Duration>, sealed: bool) -> Self {
+    pub(crate) fn new(
+        mut notifier: Option<Notifier>,
+        after: Option<Duration>,
+        sealed: bool,
+    ) -> Self {
         let at = after.and_then(|after| Instant::now().checked_add(after));
         let state = match (&notifier, at) {
             (_, _) if sealed => State::Sealed,
             (Some(_), at) => State::SetUp(at),
             (None, _) => State::Nothing,
         };
+        // A filter that names what it denies asks about requests of the set-up, too.
+        if let (true, Some(notifier)) = (sealed, &mut notifier) {
+            notifier.seal();
+        }
         Self { notifier, state }
     }
 

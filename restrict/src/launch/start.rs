@@ -2,7 +2,7 @@
 //! From a plan to a program that is confined and waits for the word to go.
 
 use std::{
-    ffi::CString,
+    ffi::{CString, OsString},
     fs,
     io::{self, stderr, stdout},
     os::{
@@ -366,11 +366,8 @@ impl Plan {
     fn environment(&self) -> Result<Environment, LaunchError> {
         let mut variables = Vec::new();
         if !self.applies(Mechanism::Env) {
-            for (name, value) in std::env::vars_os() {
-                if !super::options::OURS.iter().any(|ours| name == *ours) {
-                    variables.push(variable(&name, &value));
-                }
-            }
+            let ours = |name: &OsString| super::options::OURS.iter().any(|ours| name == *ours);
+            variables.extend(std::env::vars_os().filter(|(name, _)| !ours(name)));
         }
         for (name, value) in &self.launch.env {
             let value = match value {
@@ -379,28 +376,28 @@ impl Plan {
                     InvalidOption::EnvMissing(name.to_string_lossy().escape_debug().to_string())
                 })?,
             };
-            variables.push(variable(name, &value));
+            // Of two, a program may see either.
+            variables.retain(|(other, _)| other != name);
+            variables.push((name.clone(), value));
         }
         let names: Vec<_> = super::fd_names(&self.launch).into_iter().skip(3).collect();
+        let mut ours = |name: &str, value: &str| variables.push((name.into(), value.into()));
         if !names.is_empty() {
             let count = names.len().to_string();
-            let names: Vec<_> = names.into_iter().map(|(_, name)| name).collect();
-            variables.push(variable("LISTEN_FDS".as_ref(), count.as_ref()));
-            variables.push(variable(
-                "LISTEN_FDNAMES".as_ref(),
-                names.join(":").as_ref(),
-            ));
+            let names: Vec<_> = names.iter().map(|(_, name)| name.as_str()).collect();
+            ours("LISTEN_FDS", &count);
+            ours("LISTEN_FDNAMES", &names.join(":"));
         }
         if let Some(guest) = self.launch.guest {
-            let domid = guest.get().to_string();
-            variables.push(variable("XEN_RESTRICT_DOMID".as_ref(), domid.as_ref()));
+            ours("XEN_RESTRICT_DOMID", &guest.get().to_string());
         }
         if self.applies(Mechanism::Root) {
-            variables.push(variable("NOTIFY_SOCKET".as_ref(), root::NOTIFY.as_ref()));
+            ours("NOTIFY_SOCKET", root::NOTIFY);
         }
+        let text = variables.iter().map(|(name, value)| variable(name, value));
         Ok(Environment {
-            variables,
-            listen: self.launch.devices.len() + self.launch.fds.len() > 0,
+            variables: text.collect(),
+            listen: !names.is_empty(),
         })
     }
 
