@@ -4,7 +4,8 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    mem::ManuallyDrop,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use nix::{
@@ -34,7 +35,7 @@ impl Auditor {
             ForkResult::Parent { child } => Ok(Self { child, go }),
             ForkResult::Child => {
                 drop(go);
-                let code = Self::look(program, &wait);
+                let code = Self::look(program, &ManuallyDrop::new(wait));
                 // SAFETY: ends the process; nothing of the supervisor's, whose copy this
                 // is, runs.
                 unsafe { libc::_exit(code.into()) }
@@ -44,9 +45,12 @@ impl Auditor {
 
     fn look(program: i32, wait: &OwnedFd) -> u8 {
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+        let Ok(wait) = keep_only(wait) else {
+            return 2;
+        };
         // Without a word the program was not started, and the supervisor says why. What
         // is found goes where messages go: standard output is the program's.
-        if read(wait, &mut [0]) != Ok(1) || dup2_stdout(io::stderr().as_fd()).is_err() {
+        if read(&wait, &mut [0]) != Ok(1) || dup2_stdout(io::stderr().as_fd()).is_err() {
             return 2;
         }
         let code = audit::audit_process(program);
@@ -74,4 +78,18 @@ impl Auditor {
             }
         }
     }
+}
+
+/// The supervisor's descriptors tell others that it lives, so this child has none of them.
+fn keep_only(fd: &OwnedFd) -> Result<OwnedFd, Errno> {
+    const KEPT: RawFd = 3;
+    if fd.as_raw_fd() != KEPT {
+        // SAFETY: in a forked child, where nobody uses what has this number.
+        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), KEPT) })?;
+    }
+    let (first, last, flags): (libc::c_uint, _, libc::c_uint) = (4, libc::c_uint::MAX, 0);
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })?;
+    // SAFETY: placed above; `fd` is not used again, nor dropped.
+    Ok(unsafe { OwnedFd::from_raw_fd(KEPT) })
 }

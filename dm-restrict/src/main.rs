@@ -16,6 +16,7 @@ mod cli;
 mod doctor;
 mod generate;
 mod list;
+mod messages;
 mod run;
 
 use clap::Parser as _;

@@ -11,7 +11,7 @@ use std::{
 
 use xen_restrict::launch::{Event, Launch, LaunchError, Plan, Reporter, SealAt, variables_from};
 
-use crate::{auditor::Auditor, cli::Run, say, with_causes};
+use crate::{auditor::Auditor, cli::Run, messages::Messages, say, with_causes};
 
 /// Its exit code is the program's, or says why there is none.
 pub(crate) fn run(mut options: Run) -> ExitCode {
@@ -36,6 +36,7 @@ fn supervise(options: &mut Run, reporter: &mut Option<Reporter>) -> Result<u8, L
         return Ok(show(&plan));
     }
     let mut auditor = None;
+    let mut messages = Messages::new();
     let ended = plan.supervise(&mut |event| match event {
         Event::Prepared { pid } if options.audit => auditor = Some(Auditor::prepare(pid)),
         Event::Started { pid } => {
@@ -46,11 +47,12 @@ fn supervise(options: &mut Run, reporter: &mut Option<Reporter>) -> Result<u8, L
                 auditor.go();
             }
         }
-        other => tell(other),
+        other => tell(&mut messages, other),
     })?;
     if let Some(explanation) = ended.explanation() {
-        say(explanation);
+        messages.say(explanation);
     }
+    drop(messages);
     let code = ended.exit_code();
     Ok(match auditor.map(|auditor| auditor.map(Auditor::passed)) {
         None | Some(Ok(true)) => code,
@@ -73,12 +75,12 @@ fn show(plan: &Plan) -> u8 {
     }
 }
 
-fn tell(event: Event) {
+fn tell(messages: &mut Messages, event: Event) {
     match event {
-        Event::Warning(text) => say(&format!("warning: {text}")),
-        Event::Denied(call) => say(&format!("denied: {call}")),
-        Event::NotSealed(reason) => say(&format!("warning: not sealed: {reason}")),
-        Event::GuestGone(guest) => say(&format!("{guest} is gone: its program ends")),
+        Event::Warning(text) => messages.say(&format!("warning: {text}")),
+        Event::Denied(call) => messages.denied(&call),
+        Event::NotSealed(reason) => messages.say(&format!("warning: not sealed: {reason}")),
+        Event::GuestGone(guest) => messages.say(&format!("{guest} is gone: its program ends")),
         _ => {}
     }
 }

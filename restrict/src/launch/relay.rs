@@ -6,20 +6,17 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl, open},
+    fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        socket::{MsgFlags, send},
-        stat::{Mode, SFlag, fstat},
-    },
-    unistd::{isatty, pipe2, read, write},
+    unistd::{pipe2, read},
 };
 
+use super::output::Output;
 use crate::confine::fds::set_nonblocking;
 
 const CHUNK: usize = 4096;
@@ -33,12 +30,6 @@ pub(crate) struct Relay {
     /// `None` when it is over.
     ends: Option<(OwnedFd, Output)>,
     buffer: Vec<u8>,
-}
-
-/// Where it goes.
-struct Output {
-    fd: OwnedFd,
-    is_socket: bool,
 }
 
 impl Relay {
@@ -58,7 +49,7 @@ impl Relay {
         let (from, to) = self.ends.as_ref()?;
         Some(match self.buffer.is_empty() {
             true => (from.as_fd(), PollFlags::POLLIN),
-            false => (to.fd.as_fd(), PollFlags::POLLOUT),
+            false => (to.as_fd(), PollFlags::POLLOUT),
         })
     }
 
@@ -86,7 +77,7 @@ impl Relay {
             };
             self.buffer.truncate(length);
         } else {
-            let done = match to.take(&self.buffer) {
+            let done = match to.write(&self.buffer) {
                 // A disk that is full for a while is not the program's end.
                 Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => self.buffer.len(),
                 other => other.or_else(again)?,
@@ -119,40 +110,6 @@ impl Relay {
             if reads {
                 left = left.saturating_sub(self.buffer.len());
             }
-        }
-    }
-}
-
-impl Output {
-    /// Its flags are the launcher's too, so what can block is opened anew, where that
-    /// is allowed.
-    fn new(to: BorrowedFd<'_>) -> io::Result<Self> {
-        let kind = SFlag::from_bits_truncate(fstat(to)?.st_mode) & SFlag::S_IFMT;
-        let can_block = kind == SFlag::S_IFIFO || isatty(to) == Ok(true);
-        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let path = format!("/proc/self/fd/{}", to.as_raw_fd());
-        let fd = match can_block {
-            true => open(path.as_str(), flags, Mode::empty()).ok(),
-            false => None,
-        };
-        Ok(Self {
-            fd: fd.map_or_else(|| to.try_clone_to_owned(), Ok)?,
-            is_socket: kind == SFlag::S_IFSOCK,
-        })
-    }
-
-    fn take(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        if self.is_socket {
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            return send(self.fd.as_raw_fd(), bytes, flags);
-        }
-        // What could not be opened anew: it does not block if there is room for a page.
-        match poll(
-            &mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)],
-            PollTimeout::ZERO,
-        )? {
-            0 => Err(Errno::EAGAIN),
-            _ => write(&self.fd, bytes),
         }
     }
 }

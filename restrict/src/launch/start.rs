@@ -206,6 +206,11 @@ impl Plan {
         let left = entered.leave();
         let inside = inside?;
         left?;
+        let children = [inside.processes.init, inside.processes.program];
+        children
+            .into_iter()
+            .flatten()
+            .try_for_each(as_killable_as_others)?;
 
         let mut started = Started {
             processes: inside.processes,
@@ -472,6 +477,17 @@ fn start_time(pid: i32) -> io::Result<u64> {
     stat.rsplit_once(')')
         .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok())
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// When memory runs out. A child has what the launcher has, which may be protected.
+fn as_killable_as_others(pid: Pid) -> Result<(), LaunchError> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    let failed = LaunchError::system("let the program be killed when memory runs out");
+    let now = fs::read_to_string(&path).map_err(&failed)?;
+    match now.trim().parse::<i32>() {
+        Ok(score) if score < 0 => fs::write(&path, "0").map_err(failed),
+        _ => Ok(()),
+    }
 }
 
 fn forked(what: &'static str) -> Result<Option<Pid>, LaunchError> {

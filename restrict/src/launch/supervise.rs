@@ -5,6 +5,7 @@
 use std::{
     fs, io,
     os::{fd::AsFd, unix::process::ExitStatusExt as _},
+    path::Path,
     process::ExitStatus,
     time::Instant,
 };
@@ -12,7 +13,7 @@ use std::{
 use nix::{
     errno::Errno,
     sys::{
-        signal::{SigmaskHow, Signal, sigprocmask},
+        signal::{SigSet, SigmaskHow, Signal, sigprocmask},
         signalfd::{SfdFlags, SignalFd},
     },
     unistd::geteuid,
@@ -141,6 +142,14 @@ impl Plan {
         }
         signals::children_leave_a_status()
             .map_err(LaunchError::system("have children leave a status"))?;
+        let here = fs::read_link("/proc/self").map_err(LaunchError::system("read /proc/self"))?;
+        if here != Path::new(&std::process::id().to_string()) {
+            return Err(LaunchError::System {
+                what: "/proc is of another pid namespace, and would tell of other processes: mount one of \
+                       this namespace",
+                source: io::ErrorKind::Unsupported.into(),
+            });
+        }
         for warning in self.warnings() {
             tell(Event::Warning(warning));
         }
@@ -279,6 +288,10 @@ fn blocked() -> io::Result<SignalFd> {
     let mut signals = signals::passed_on();
     signals.add(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
+    // With a limit of file sizes a message is not worth an end.
+    let mut ignored = SigSet::empty();
+    ignored.add(Signal::SIGXFSZ);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&ignored), None)?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     Ok(SignalFd::with_flags(&signals, flags)?)
 }

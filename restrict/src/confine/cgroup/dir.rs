@@ -14,10 +14,10 @@ use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, open, openat},
     sys::{
-        stat::{Mode, mkdirat},
+        stat::{Mode, fstat, mkdirat},
         statfs::{CGROUP2_SUPER_MAGIC, fstatfs},
     },
-    unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat},
+    unistd::{AccessFlags, UnlinkatFlags, faccessat, geteuid, unlinkat},
 };
 
 /// More than a group's list of processes takes: 7 bytes for each of 4194304.
@@ -104,6 +104,11 @@ impl Dir {
 
     fn access(&self, name: &str, mode: AccessFlags) -> io::Result<()> {
         Ok(faccessat(self.fd.as_fd(), name, mode, AtFlags::AT_EACCESS)?)
+    }
+
+    /// Whether it belongs to this process's user.
+    pub(super) fn is_own(&self) -> bool {
+        fstat(&self.fd).is_ok_and(|stat| stat.st_uid == geteuid().as_raw())
     }
 
     /// Whether the attribute says "1".

@@ -105,7 +105,8 @@ fn parent_of(dir: Dir, own: &Own) -> Result<Parent, MechanismError> {
 }
 
 fn is_delegated(dir: &Dir) -> bool {
-    dir.is_marked(c"trusted.delegate") || dir.is_marked(c"user.delegate")
+    // The second can be set by the folder's owner, who can move processes about in it, too.
+    dir.is_marked(c"trusted.delegate") || (dir.is_marked(c"user.delegate") && dir.is_own())
 }
 
 /// The root of a namespace looks like it, but has the files of any other group.
