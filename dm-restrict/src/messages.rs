@@ -3,6 +3,7 @@
 //! and a reader may take nothing: the supervisor has more to do than to wait for that.
 
 use std::{
+    collections::HashSet,
     io::{self, ErrorKind},
     os::fd::AsFd as _,
     thread,
@@ -13,8 +14,8 @@ use xen_restrict::launch::Output;
 
 /// What waits for a reader.
 const ROOM: usize = 64 << 10;
-/// Refused system calls that are named in a second: a program can make any number.
-const DENIED: u32 = 20;
+/// Different system calls that are named; their arguments count.
+const DENIED: usize = 512;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Standard error, without waiting.
@@ -23,7 +24,7 @@ pub(crate) struct Messages {
     to: Option<Output>,
     waiting: Vec<u8>,
     lost: u32,
-    denied: (Instant, u32),
+    denied: HashSet<String>,
 }
 
 impl Messages {
@@ -32,20 +33,15 @@ impl Messages {
             to: Output::new(io::stderr().as_fd()).ok(),
             waiting: Vec::new(),
             lost: 0,
-            denied: (Instant::now(), 0),
+            denied: HashSet::new(),
         }
     }
 
-    /// A refused system call. Of many, the first of each second.
+    /// A refused system call, each once: a program can make any number of them.
     pub(crate) fn denied(&mut self, call: &str) {
-        let (since, count) = &mut self.denied;
-        if since.elapsed() >= SECOND {
-            (*since, *count) = (Instant::now(), 0);
-        }
-        *count += 1;
-        match *count {
-            ..=DENIED => self.say(&format!("denied: {call}")),
-            _ => self.lost += 1,
+        let what = call.split(" of thread").next().unwrap_or(call);
+        if self.denied.len() < DENIED && self.denied.insert(what.to_owned()) {
+            self.say(&format!("denied: {call}"));
         }
     }
 
