@@ -248,6 +248,9 @@ pub(crate) fn apply(limits: &[Limit], asked: &[Limit]) -> Result<(), MechanismEr
         if !asked.contains(limit) {
             value = value.min(now.rlim_max);
         }
+        if (now.rlim_cur, now.rlim_max) == (value, value) {
+            continue;
+        }
         let new = libc::rlimit {
             rlim_cur: value,
             rlim_max: value,

@@ -17,7 +17,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     sys::{
         prctl,
-        resource::{Resource, getrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         wait::{WaitStatus, waitpid},
     },
     unistd::{ForkResult, Gid, Uid, fork, setgroups, setresgid, setresuid},
@@ -175,12 +175,12 @@ fn what_was_possible_before_is_not_any_more() {
             assert_eq!(prctl::get_dumpable(), Ok(false));
             assert_eq!(prctl::set_dumpable(true), Err(Errno::EPERM));
             assert_eq!(prctl::get_no_new_privs(), Ok(true));
-            for limit in [
-                Resource::RLIMIT_CORE,
-                Resource::RLIMIT_MEMLOCK,
-                Resource::RLIMIT_MSGQUEUE,
+            for (limit, value) in [
+                (Resource::RLIMIT_CORE, 1),
+                (Resource::RLIMIT_MEMLOCK, 0),
+                (Resource::RLIMIT_MSGQUEUE, 0),
             ] {
-                assert_eq!(getrlimit(limit), Ok((0, 0)));
+                assert_eq!(getrlimit(limit), Ok((value, value)));
             }
             let late = thread::spawn(|| call(libc::SYS_unshare, [0]));
             assert_eq!(late.join().unwrap(), EPERM);
@@ -378,6 +378,8 @@ fn without_proc_it_seals_what_was_started_confined() {
             let error = Seal::new().apply().unwrap_err();
             assert_eq!(error.mechanism, Identity, "{error}");
             become_somebody();
+            // As the launcher does, whose filter forbids it afterwards.
+            setrlimit(Resource::RLIMIT_CORE, 1, 1).unwrap();
             seccomp::enforce().unwrap();
             let early = Early::start(
                 || (),
@@ -421,6 +423,7 @@ fn under_the_launchers_filter_it_seals_as_well() {
     alone(|| {
         single(|| {
             become_somebody();
+            setrlimit(Resource::RLIMIT_CORE, 1, 1).unwrap();
             seccomp::enforce().unwrap();
             let before = call(
                 libc::SYS_ioctl,
