@@ -2,9 +2,18 @@
 //! What makes no sense, or cannot be had here: the launcher's own exit code, a message
 //! that says what and what to do, and nothing left.
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use crate::support::launcher::{Launcher, USER};
+use crate::support::{
+    launcher::{Launcher, USER},
+    programs,
+};
 
 #[test]
 fn names_there_are_none_of_are_answered_with_those_there_are() {
@@ -287,8 +296,15 @@ fn a_dry_run_tells_and_does_nothing() {
 
 #[test]
 fn help_is_no_error() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dm-restrict"));
-    let output = command.args(["run", "--help"]).output().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dm-restrict"));
+    command
+        .args(["run", "--help"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = programs::spawn(&mut command)
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
     assert!(String::from_utf8_lossy(&output.stdout).contains("125"));
 }

@@ -7,7 +7,6 @@ use std::{
     io::Write as _,
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::fs::PermissionsExt as _,
         unix::net::{UnixListener, UnixStream},
     },
     path::Path,
@@ -20,7 +19,7 @@ use nix::{
     unistd::pipe2,
 };
 
-use crate::support::launcher::Launcher;
+use crate::support::{launcher::Launcher, programs};
 
 /// Keeps `fd` open in the command under a number of its own.
 fn inherited(launcher: Launcher, fd: impl Into<OwnedFd>, number: i32) -> Launcher {
@@ -272,12 +271,12 @@ fn many_are_handed_over() {
 fn a_loader_is_not_run_by_the_launcher() {
     let launcher = Launcher::bare().options(["--no-xen", "--user", "confined", "--bind-linked"]);
     let (loader, ran) = (launcher.path("ld"), launcher.writable_dir("ran").join("it"));
-    fs::write(&loader, format!("#!/bin/sh\nid > {}\n", ran.display())).unwrap();
+    programs::write(
+        &loader,
+        format!("#!/bin/sh\nid > {}\n", ran.display()).as_bytes(),
+    );
     let program = launcher.path("program");
-    fs::write(&program, with_loader(&launcher.probe(), &loader)).unwrap();
-    for path in [&loader, &program] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    programs::write(&program, &with_loader(&launcher.probe(), &loader));
     let ended = launcher.run([program]);
     assert!(
         !ran.exists() && [125, 126].contains(&ended.code),

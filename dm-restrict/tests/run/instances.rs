@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -16,8 +16,9 @@ use nix::{
     sys::signal::Signal,
 };
 
-use crate::support::launcher::{
-    Ended, Launcher, Running, USER, eventually, files_below, processes_of,
+use crate::support::{
+    launcher::{Ended, Launcher, Running, USER, c_path, eventually, files_below, processes_of},
+    programs,
 };
 
 /// Another command where `running` is, and sees the same /run.
@@ -31,7 +32,11 @@ fn beside(running: &Running, arguments: &[&str]) -> (String, String, i32) {
     };
     // SAFETY: a system call.
     unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, hook) };
-    let output = command.output().unwrap();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = programs::spawn(&mut command)
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (
         text(output.stdout),
@@ -144,7 +149,7 @@ fn who_connects_and_says_nothing_or_nonsense_is_no_matter() {
 /// In the mount namespace of another, so that both have one /run.
 fn in_run_of(other: &Running, launcher: Launcher) -> Launcher {
     let run = other.path("run").canonicalize().unwrap();
-    let run = crate::support::launcher::c_path(&run);
+    let run = c_path(&run);
     launcher.own_run().hook(move || {
         let none = None::<&std::ffi::CStr>;
         mount(Some(run.as_c_str()), c"/run", none, MsFlags::MS_BIND, none)?;
@@ -339,7 +344,7 @@ fn launches_for_one_domain_take_turns() {
 #[test]
 fn the_directory_of_a_domain_comes_and_goes_under_many() {
     let run = tempfile::tempdir().unwrap();
-    let path = crate::support::launcher::c_path(run.path());
+    let path = c_path(run.path());
     let launch = |number: usize| {
         let path = path.clone();
         of_domain()

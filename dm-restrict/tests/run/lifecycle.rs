@@ -21,7 +21,7 @@ use nix::{
 
 use crate::support::{
     launcher::{Launcher, Running, eventually, processes_of},
-    static_program,
+    programs, static_program,
 };
 
 #[test]
@@ -221,7 +221,7 @@ fn what_cannot_be_executed_has_the_codes_of_a_shell() {
 /// A file of these bytes, that anybody may execute.
 fn executable(launcher: &Launcher, bytes: &[u8], mode: u32) -> PathBuf {
     let path = launcher.path("program");
-    fs::write(&path, bytes).unwrap();
+    programs::write(&path, bytes);
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     path
 }
@@ -267,7 +267,7 @@ fn too_many_processes_of_its_user_are_named() {
     let other = || {
         let mut command = Command::new("sleep");
         command.uid(launcher.uid()).arg("60").current_dir("/");
-        command.spawn().unwrap()
+        programs::spawn(&mut command).unwrap()
     };
     let others = [other(), other()];
     let ended = launcher.probe_does(["exit=0"]);

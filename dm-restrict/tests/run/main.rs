@@ -15,3 +15,4 @@ mod lifecycle;
 mod mechanisms;
 mod output;
 mod root;
+mod unprivileged;

@@ -22,7 +22,7 @@ use nix::{
 
 use crate::support::{
     deny::Deny,
-    launcher::{Ended, Launcher, c_path, open_to_all},
+    launcher::{Ended, Launcher, c_path, eventually, open_to_all},
     static_program,
 };
 
@@ -42,10 +42,10 @@ fn a_static_program_needs_nothing_and_finds_nothing() {
     let program = launcher.path("program");
     static_program::write(&program);
     let running = launcher.start([program.as_os_str(), "/file".as_ref(), "stay".as_ref()]);
-    let record = crate::support::launcher::eventually(|| running.try_record());
+    let record = eventually(|| running.try_record());
     let pid = record["pid"].to_string();
     // It is there from its first instruction on, which is its own.
-    crate::support::launcher::eventually(|| {
+    eventually(|| {
         let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
         (call.starts_with("34 ") || call.starts_with("73 ")).then_some(())
     });

@@ -26,12 +26,17 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::deny::{self, Deny};
+use super::{
+    deny::{self, Deny},
+    programs,
+};
 
 /// Nothing takes so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The user under which programs run here.
 pub(crate) const USER: &str = "confined";
+
+const COMMAND: &str = env!("CARGO_BIN_EXE_dm-restrict");
 
 type Hook = Box<dyn FnMut() -> io::Result<()> + Send + Sync>;
 
@@ -43,7 +48,6 @@ pub(crate) struct Launcher {
     hooks: Vec<Hook>,
     command: Command,
     mount_run: bool,
-    wrapper: Vec<OsString>,
 }
 
 /// The command while it runs.
@@ -92,16 +96,9 @@ impl Launcher {
             probe.exists(),
             "`cargo test --test ...` does not build it: `cargo build --example probe`"
         );
-        if fs::hard_link(&probe, dir.path().join("probe")).is_err() {
-            fs::copy(&probe, dir.path().join("probe")).unwrap();
-        }
+        programs::copy(&probe, &dir.path().join("probe"));
         fs::create_dir(dir.path().join("run")).unwrap();
         // Far above people's, and this run's alone.
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dm-restrict"));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
         let uid =
             3_300_000_000 + (std::process::id() % 100_000) * 5000 + NEXT.fetch_add(1, Relaxed);
         let mut launcher = Self {
@@ -109,9 +106,8 @@ impl Launcher {
             uid,
             options: Vec::new(),
             hooks: Vec::new(),
-            command,
+            command: piped(COMMAND),
             mount_run: true,
-            wrapper: Vec::new(),
         };
         let line = format!("{USER}:x:{uid}:{uid}::/:/bin/false\n");
         launcher.users(&line);
@@ -158,10 +154,18 @@ impl Launcher {
 
     /// The command is started by this one. Set before the command is changed.
     pub(crate) fn through<T: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = T>) -> Self {
-        self.wrapper = wrapper
-            .into_iter()
-            .map(|word| word.as_ref().to_owned())
-            .collect();
+        let mut words = wrapper.into_iter();
+        let mut command = piped(words.next().unwrap());
+        command.args(words).arg(self.command.get_program());
+        self.command = command;
+        self
+    }
+
+    /// The command is a copy of it that everybody can reach. Set as the above.
+    pub(crate) fn copied(mut self) -> Self {
+        let copy = self.path("dm-restrict");
+        programs::copy(Path::new(COMMAND), &copy);
+        self.command = piped(copy);
         self
     }
 
@@ -253,14 +257,6 @@ impl Launcher {
         }
         let mut hooks = self.hooks;
         let mut command = self.command;
-        if let Some((program, arguments)) = self.wrapper.split_first() {
-            let inner = std::mem::replace(&mut command, Command::new(program));
-            command.args(arguments).arg(inner.get_program());
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped());
-        }
         command
             .arg("run")
             .args(self.options)
@@ -283,8 +279,7 @@ impl Launcher {
         };
         // SAFETY: system calls only, on strings made before.
         unsafe { command.pre_exec(hook) };
-        let mut child = command
-            .spawn()
+        let mut child = programs::spawn(&mut command)
             .expect("a mount namespace takes root: run the tests as root");
         Running {
             stdout: child.stdout.take().map(BufReader::new),
@@ -293,6 +288,15 @@ impl Launcher {
             uid: self.uid,
         }
     }
+}
+
+fn piped(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 impl Running {

@@ -6,6 +6,8 @@ pub(crate) mod deny;
 #[allow(dead_code, reason = "not every test program needs it")]
 pub(crate) mod launcher;
 #[allow(dead_code, reason = "not every test program needs it")]
+pub(crate) mod programs;
+#[allow(dead_code, reason = "not every test program needs it")]
 pub(crate) mod static_program;
 
 use std::{fs, path::Path, process::Command};

@@ -5,7 +5,9 @@
 //! It makes the file that its first argument names; stays if there is a second one; ends
 //! with 42.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::path::Path;
+
+use super::programs;
 
 /// What it ends with.
 pub(crate) const CODE: i32 = 42;
@@ -104,6 +106,5 @@ pub(crate) fn write(path: &Path) {
         file.extend(word.to_le_bytes());
     }
     file.extend(code);
-    fs::write(path, file).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    programs::write(path, &file);
 }
