@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeSet,
     env, fs,
-    os::unix::process::CommandExt as _,
+    os::{fd::AsRawFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -22,8 +22,7 @@ const DESCRIPTORS: usize = 1000;
 const PROCESSES: usize = 2000;
 /// Debian has this user everywhere.
 const USER: &str = "games";
-/// What `true` and its libraries are in.
-const TREES: [&str; 3] = ["/usr", "/lib", "/lib64"];
+const TRUE: &str = "/usr/bin/true";
 /// Of a domain that need not exist, and the user that its uid comes from.
 const DOMID: u32 = 32_000;
 const RANGE_BASE: u32 = 65_536;
@@ -60,10 +59,8 @@ fn build() -> PathBuf {
 fn dm_restrict(command: &Path) -> Command {
     let mut run = Command::new(command);
     run.args(["run", "--no-xen", "--user", USER]);
-    for tree in TREES {
-        run.args(["--bind-ro", tree]);
-    }
-    run.args(["--", "/usr/bin/true"]).stderr(Stdio::null());
+    run.args(["--bind-linked", "--", TRUE])
+        .stderr(Stdio::null());
     run
 }
 
@@ -76,11 +73,19 @@ fn bubblewrap() -> Command {
         "--clearenv",
     ]);
     run.args(["--cap-drop", "ALL"]);
-    for tree in TREES {
-        run.args(["--ro-bind", tree, tree]);
+    for file in linked() {
+        run.args(["--ro-bind", &file, &file]);
     }
-    run.arg("/usr/bin/true");
+    run.arg(TRUE);
     run
+}
+
+/// The same files that dm-restrict gives it.
+fn linked() -> Vec<String> {
+    let ldd = Command::new("ldd").arg(TRUE).output().expect("ldd runs");
+    let text = String::from_utf8(ldd.stdout).expect("paths are UTF-8");
+    let files = text.split_whitespace().filter(|word| word.starts_with('/'));
+    files.chain([TRUE]).map(ToOwned::to_owned).collect()
 }
 
 fn once(run: &mut Command) -> Duration {
@@ -95,10 +100,11 @@ fn once(run: &mut Command) -> Duration {
 
 fn start_up(command: &Path) {
     let mut times: [Vec<Duration>; 3] = Default::default();
+    let mut bubblewrap = bubblewrap();
     for _ in 0..PAIRS {
         times[0].push(once(&mut dm_restrict(command)));
-        times[1].push(once(&mut bubblewrap()));
-        times[2].push(once(&mut Command::new("/usr/bin/true")));
+        times[1].push(once(&mut bubblewrap));
+        times[2].push(once(&mut Command::new(TRUE)));
     }
     let [ours, theirs, bare] = times.map(median);
     println!("start-up, median of {PAIRS}, taken in turns");
@@ -190,13 +196,27 @@ impl Traces {
 }
 
 fn audit(command: &Path) {
+    // A process that is at rest: one that changes is looked at again.
     let files: Vec<_> = (0..DESCRIPTORS)
         .map(|_| fs::File::open("/dev/null").expect("raise the limit of open files"))
         .collect();
+    let numbers: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut sleep = Command::new("/usr/bin/sleep");
+    let keep = move || {
+        for number in &numbers {
+            // SAFETY: changes a flag only.
+            unsafe { libc::fcntl(*number, libc::F_SETFD, 0) };
+        }
+        Ok(())
+    };
+    sleep.arg("1000");
+    // SAFETY: in the forked child, fcntl is async-signal-safe.
+    unsafe { sleep.pre_exec(keep) };
+    let mut sleep = sleep.spawn().expect("it starts");
+    let pid = sleep.id().to_string();
     let times = (0..PAIRS).map(|_| {
         let begin = Instant::now();
-        let pid = std::process::id().to_string();
-        // This process is not confined: the checks fail, and that is what takes the time.
+        // It is not confined: the checks fail, and that is what takes the time.
         let audit = Command::new(command)
             .args(["audit", &pid])
             .output()
@@ -207,6 +227,8 @@ fn audit(command: &Path) {
         took
     });
     let took = median(times.collect());
+    let _ = sleep.kill();
+    let _ = sleep.wait();
     println!(
         "audit of a process with {} descriptors, median of {PAIRS}",
         files.len()
