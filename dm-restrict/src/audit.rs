@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use xen_restrict::{
     GuestId,
@@ -145,8 +146,17 @@ fn has_ended(error: &(dyn Error + 'static)) -> bool {
     )
 }
 
+/// Two descriptors are held for each process that is looked at. If there cannot be more,
+/// an error says so.
+fn make_room() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
 /// Looks in a thread of its own, which is left behind if it does not come back.
 fn in_time(pid: i32, expectation: Expectation) -> Result<Report, Box<dyn Error>> {
+    make_room();
     let (send, receive) = mpsc::channel();
     let looking = move || {
         // Nobody listens any more when it took too long.

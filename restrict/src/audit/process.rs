@@ -162,29 +162,22 @@ impl Process {
         places: &mut Places<'_>,
     ) -> Result<Option<Self>, Unread> {
         let dir = &target.dir;
-        let stat = Stat::parse(&dir.read("stat")?).ok_or_else(|| Unread::nonsense("stat"))?;
+        let stat = parse_stat(dir)?;
         let mut threads = Vec::new();
-        let mut dirs = Vec::new();
         for tid in dir.numbers("task")? {
             let thread = dir.thread(tid)?;
             let status = parse_status(&thread)?;
             if !status.has_ended() {
                 threads.push(read_thread(tid, &thread, status, places)?);
-                dirs.push(thread);
             }
         }
-        if threads.is_empty() {
+        // Of a first thread that has ended, the kernel shows no memory.
+        let Some(live) = threads.first() else {
             return Ok(None);
-        }
-        let tables = assign_tables(&mut threads);
-        let mut read = Vec::new();
-        for tid in tables {
-            let at = threads
-                .iter()
-                .position(|thread| thread.tid == tid)
-                .ok_or(Unread::Gone)?;
-            read.push(read_table(target, tid, &dirs[at], reader)?);
-        }
+        };
+        let live = dir.thread(live.tid)?;
+        let owners = assign_tables(&mut threads).into_iter();
+        let tables = owners.map(|tid| read_table(target, tid, reader));
         let limits = dir.read("limits")?;
         Ok(Some(Self {
             pid: target.pid,
@@ -193,14 +186,14 @@ impl Process {
             parent: stat.parent,
             session: stat.session,
             terminal: stat.terminal,
-            image: stat.image,
-            exe: exe(dir)?,
+            image: parse_stat(&live)?.image,
+            exe: exe(&live)?,
             limits: status::limits(&limits).ok_or_else(|| Unread::nonsense("limits"))?,
-            env: status::variables(&dir.read("environ")?),
+            env: status::variables(&live.read("environ")?),
             name: Name(dir.read("comm")?.trim_ascii_end().to_vec()),
-            mapped: mapped(dir, reader.vantage)?,
+            tables: tables.collect::<Result<_, _>>()?,
+            mapped: mapped(&live, dir, reader.vantage)?,
             threads,
-            tables: read,
         }))
     }
 
@@ -208,6 +201,10 @@ impl Process {
     pub(super) fn exe(&self) -> Option<&[u8]> {
         self.exe.as_deref()
     }
+}
+
+fn parse_stat(dir: &ProcDir) -> Result<Stat, Unread> {
+    Stat::parse(&dir.read("stat")?).ok_or_else(|| Unread::nonsense("stat"))
 }
 
 pub(super) fn parse_status(thread: &ProcDir) -> Result<Status, Unread> {
@@ -276,12 +273,8 @@ fn assign_tables(threads: &mut [Thread]) -> Vec<i32> {
     owners
 }
 
-fn read_table(
-    target: &Target,
-    tid: i32,
-    dir: &ProcDir,
-    reader: &mut Reader<'_>,
-) -> Result<Table, Unread> {
+fn read_table(target: &Target, tid: i32, reader: &mut Reader<'_>) -> Result<Table, Unread> {
+    let dir = target.dir.thread(tid)?;
     // The process's own descriptor serves for its first thread's table only.
     let thread = (tid != target.pid).then(|| sys::pidfd_open(tid, Whom::Thread));
     let pidfd = match &thread {
@@ -291,16 +284,17 @@ fn read_table(
     let numbers = dir.numbers("fd")?;
     let descriptors = numbers
         .into_iter()
-        .map(|number| reader.read(dir, pidfd, number));
+        .map(|number| reader.read(&dir, pidfd, number));
     Ok(Table {
         tid,
         descriptors: descriptors.collect::<Result<_, _>>()?,
     })
 }
 
-/// Devices that memory is mapped from, each once.
-fn mapped(dir: &ProcDir, vantage: &Vantage) -> Result<Vec<String>, Unread> {
-    let maps = dir.read("maps")?;
+/// Devices that memory is mapped from, each once. Only the process's own directory has
+/// links to what is mapped.
+fn mapped(live: &ProcDir, dir: &ProcDir, vantage: &Vantage) -> Result<Vec<String>, Unread> {
+    let maps = live.read("maps")?;
     let text = String::from_utf8_lossy(&maps);
     let mut files = BTreeMap::new();
     for line in text.lines() {

@@ -10,6 +10,7 @@ use super::{
     status::Stat,
     vantage::{NAMESPACES, PID, Vantage},
 };
+use crate::launch;
 
 /// A line of the machine's process table.
 struct Row {
@@ -18,47 +19,38 @@ struct Row {
     uid: u32,
 }
 
+/// The machine's processes, by number.
+type Table = BTreeMap<i32, Row>;
+
 /// The processes that belong to `pid`, and their roles: what it started, what is in its
-/// pid namespace if that is its own, and what has its uid if that is one domain's alone.
+/// pid namespace if that is its own, else what has its uid if that is one domain's alone.
 pub(super) fn members(
     pid: i32,
     init: Option<i32>,
     vantage: &Vantage,
 ) -> Result<BTreeMap<i32, Role>, AuditError> {
-    let mut table = BTreeMap::new();
-    for pid in processes().map_err(|source| AuditError::own("/proc", source))? {
-        if let Some(row) = row(pid) {
-            table.insert(pid, row);
-        }
-    }
+    let pids = processes().map_err(|source| AuditError::own("/proc", source))?;
+    let table: Table = pids
+        .into_iter()
+        .filter_map(|pid| Some((pid, row(pid)?)))
+        .collect();
     let Some(asked) = table.get(&pid) else {
         return Err(AuditError::Ended { pid });
     };
     let namespace = Some(asked.namespace).filter(|own| !vantage.is_machines(PID, *own));
-    let uid = Some(asked.uid).filter(|uid| {
-        vantage
-            .uids
-            .is_some_and(|(first, last)| (first..=last).contains(uid))
-    });
-    let mut members: BTreeSet<i32> = table
-        .iter()
-        .filter(|(_, row)| namespace == Some(row.namespace) || uid == Some(row.uid))
-        .map(|(pid, _)| *pid)
-        .collect();
+    let mut members: BTreeSet<i32> = match namespace {
+        Some(own) => having(&table, |row| row.namespace == own),
+        // A process whose parent has ended is nobody's child any more.
+        None if vantage.is_one_domains(asked.uid) => {
+            let others = others_programs(&table, pid);
+            let same = having(&table, |row| row.uid == asked.uid);
+            same.difference(&others).copied().collect()
+        }
+        None => BTreeSet::new(),
+    };
     members.insert(pid);
     members.extend(init.filter(|init| table.contains_key(init)));
-    // Children of namespaces of their own as well.
-    loop {
-        let before = members.len();
-        let children = table
-            .iter()
-            .filter(|(_, row)| members.contains(&row.parent));
-        let children: Vec<_> = children.map(|(pid, _)| *pid).collect();
-        members.extend(children);
-        if members.len() == before {
-            break;
-        }
-    }
+    let mut members = with_children(&table, members);
     // Who looks changes all the time; it is no matter that the process started it.
     let this = std::process::id().cast_signed();
     members.retain(|member| *member == pid || *member != this);
@@ -71,6 +63,32 @@ pub(super) fn members(
         .into_iter()
         .map(|member| (member, role(member)))
         .collect())
+}
+
+fn having(table: &Table, is_so: impl Fn(&Row) -> bool) -> BTreeSet<i32> {
+    let rows = table.iter().filter(|(_, row)| is_so(row));
+    rows.map(|(pid, _)| *pid).collect()
+}
+
+/// These, and all that they started, in namespaces of their own as well.
+fn with_children(table: &Table, mut members: BTreeSet<i32>) -> BTreeSet<i32> {
+    loop {
+        let before = members.len();
+        let children = having(table, |row| members.contains(&row.parent));
+        members.extend(children);
+        if members.len() == before {
+            return members;
+        }
+    }
+}
+
+/// A domain's other programs, if `dm-restrict` started them: each has a record of its own.
+fn others_programs(table: &Table, pid: i32) -> BTreeSet<i32> {
+    let recorded = launch::running().unwrap_or_default().into_iter();
+    let others = recorded
+        .map(|record| record.pid)
+        .filter(|other| *other != pid);
+    with_children(table, others.collect())
 }
 
 /// Whether it is pid 1 of the program's own pid namespace.

@@ -17,6 +17,15 @@ pub(super) fn escaped(bytes: &[u8]) -> String {
     format!("{}{more}", shown.escape_ascii())
 }
 
+/// Of somebody who is trusted: only what is not printable ASCII is escaped.
+pub(super) fn plain(text: &str) -> String {
+    let shown = |c: char| match c {
+        ' '..='~' => c.to_string(),
+        other => other.escape_default().to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Some of a list, and how many there are beyond.
 pub(super) fn some(items: &[String]) -> String {
     const SHOWN: usize = 5;
@@ -48,6 +57,14 @@ mod tests {
         assert_eq!(text, r#""a\x1b[2J\n\"\xe2\x80\xae\\""#);
         let long = quoted(&[b'x'; 5000]);
         assert!(long.len() < 200 && long.ends_with("...\""), "{long}");
+    }
+
+    #[test]
+    fn what_is_trusted_stays_readable() {
+        assert_eq!(
+            plain("no \"memory\" here\n\u{e9}"),
+            "no \"memory\" here\\n\\u{e9}"
+        );
     }
 
     #[test]

@@ -115,6 +115,12 @@ impl Vantage {
         })
     }
 
+    /// Whether a uid is that of one domain's device models, and nobody else's.
+    pub(super) fn is_one_domains(&self, uid: u32) -> bool {
+        self.uids
+            .is_some_and(|(first, last)| (first..=last).contains(&uid))
+    }
+
     /// Whether a number is one of the machine's own namespaces.
     pub(super) fn is_machines(&self, kind: usize, namespace: u64) -> bool {
         self.namespaces

@@ -10,5 +10,6 @@ mod flaws;
 mod json;
 mod names;
 mod races;
+mod stuck;
 mod subject;
 mod support;

@@ -105,3 +105,13 @@ fn children_that_come_and_go_are_each_looked_at() {
     shell.kill().unwrap();
     shell.wait().unwrap();
 }
+
+/// Of such a process the kernel shows less: what is not seen is not said to hold.
+#[test]
+fn one_whose_first_thread_has_ended_is_not_said_to_hold() {
+    let subject = Subject::with(&["thread", "directory", "leader-ends"]);
+    match subject.audit() {
+        Ok(report) => assert_eq!(report.finding(Fds).unwrap().verdict, Verdict::Fails),
+        Err(error) => assert!(matches!(error, AuditError::Changing { .. }), "{error}"),
+    }
+}

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -133,16 +134,17 @@ pub(crate) fn assert_holds(report: &Report) {
     assert!(report.holds() && report.verdict == Holds);
 }
 
-/// The descriptors that this process has.
-pub(crate) fn open_descriptors() -> Vec<String> {
+/// The descriptors that this process has, but for the one that lists them.
+pub(crate) fn open_descriptors() -> Vec<(i32, PathBuf)> {
     let entries = fs::read_dir("/proc/self/fd").unwrap();
-    let mut names: Vec<_> = entries
+    let mut all: Vec<_> = entries
         .filter_map(|entry| {
             let entry = entry.unwrap();
-            let target = fs::read_link(entry.path()).ok()?;
-            Some(format!("{:?} {}", entry.file_name(), target.display()))
+            let number = entry.file_name().to_str().unwrap().parse().unwrap();
+            Some((number, fs::read_link(entry.path()).ok()?))
         })
+        .filter(|(_, target)| !target.ends_with("fd"))
         .collect();
-    names.sort();
-    names
+    all.sort();
+    all
 }

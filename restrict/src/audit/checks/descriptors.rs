@@ -18,6 +18,13 @@ const HARMLESS: [&str; 5] = [
     "signalfd",
     "timerfd",
 ];
+/// Families of sockets that a network namespace holds.
+const FAMILIES: [libc::c_int; 4] = [
+    libc::AF_UNIX,
+    libc::AF_INET,
+    libc::AF_INET6,
+    libc::AF_NETLINK,
+];
 /// Major 1 of Linux's `Documentation/admin-guide/devices.txt`: null, zero, full, random,
 /// urandom.
 const HARMLESS_MEMORY_DEVICES: [u32; 5] = [3, 5, 7, 8, 9];
@@ -131,6 +138,9 @@ impl View<'_> {
 
     /// A socket belongs to the network it was made in, whoever holds it.
     fn of_socket(&self, process: &Process, socket: &Socket) -> Opinion {
+        if !FAMILIES.contains(&socket.family) {
+            return Opinion::Bad(format!("a socket of family {}", socket.family));
+        }
         let own = process
             .threads
             .iter()

@@ -70,14 +70,11 @@ impl View<'_> {
     /// All checks, and all handles.
     pub(super) fn report(&self, pid: i32) -> Report {
         let domid = self.domid();
+        let record = self.expectation.record.as_ref();
         let mut report = Report {
             pid,
             domid,
-            instance: self
-                .expectation
-                .record
-                .as_ref()
-                .map(|record| record.instance.clone()),
+            instance: record.map(|record| text::plain(&record.instance)),
             profile: self.expectation.profile,
             without: self.expectation.without.clone(),
             verdict: Verdict::NotObserved,
@@ -109,7 +106,7 @@ impl View<'_> {
             };
         }
         let expected = if let Some(reason) = expectation.absent(check) {
-            format!("not on this machine: {reason}")
+            format!("not on this machine: {}", text::plain(reason))
         } else if expectation.without.contains(&check) {
             "left out by name".to_owned()
         } else {
