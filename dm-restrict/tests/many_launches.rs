@@ -3,7 +3,13 @@
 //! launches, nor on the machine.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeSet, fs, path::Path, thread};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
@@ -77,6 +83,16 @@ fn launch(program: &str, argument: &str) -> Supervised {
     launch.spawn().unwrap()
 }
 
+/// When its supervisor was killed, the kernel tells the program's init, which takes a moment.
+fn ends(pid: i32) {
+    let process = format!("/proc/{pid}/exe");
+    let start = Instant::now();
+    while Path::new(&process).exists() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{process}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn nothing_is_left() {
     // The first one makes what stays: the directory, and a lock for reapers.
@@ -111,8 +127,7 @@ fn nothing_is_left() {
     }
     for supervised in &mut running {
         supervised.wait().unwrap();
-        let process = format!("/proc/{}/exe", supervised.pid());
-        assert!(!Path::new(&process).exists(), "{process}");
+        ends(supervised.pid());
     }
     drop(running);
     // The next one removes what killed supervisors could not.

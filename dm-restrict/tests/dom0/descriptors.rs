@@ -19,13 +19,15 @@ fn handed(fd: OwnedFd) -> Outcome {
     let mut command = run(&a());
     command.args(["--fd", "it=100", "--", "/bin/busybox", "true"]);
     let raw = fd.as_raw_fd();
-    // SAFETY: dup2 is async-signal-safe.
-    unsafe {
-        command.pre_exec(move || match libc::dup2(raw, NUMBER) {
+    let move_it = move || {
+        // SAFETY: async-signal-safe; `raw` is open until the child is made.
+        match unsafe { libc::dup2(raw, NUMBER) } {
             NUMBER => Ok(()),
             _ => Err(std::io::Error::last_os_error()),
-        })
+        }
     };
+    // SAFETY: the closure makes one system call.
+    unsafe { command.pre_exec(move_it) };
     outcome(&mut command)
 }
 
