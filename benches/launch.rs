@@ -8,7 +8,9 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
+    ffi::CStr,
+    fs,
     os::{fd::AsRawFd, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -29,11 +31,28 @@ const RANGE_BASE: u32 = 65_536;
 
 fn main() {
     let command = build();
+    run_in_memory();
     start_up(&command);
     in_a_row(&command);
     at_once(&command);
     audit(&command);
     reaping(&command);
+}
+
+/// Where systemd starts a machine, /run is in memory. It is here, too, for this process.
+fn run_in_memory() {
+    // SAFETY: takes a number.
+    let own = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    assert_eq!(own, 0, "run this as root");
+    mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE);
+    mount(c"tmpfs", c"/run", 0);
+}
+
+fn mount(what: &CStr, at: &CStr, flags: libc::c_ulong) {
+    let (what, target) = (what.as_ptr(), at.as_ptr());
+    // SAFETY: the strings live, and no data is passed.
+    let result = unsafe { libc::mount(what, target, what, flags, std::ptr::null()) };
+    assert_eq!(result, 0, "{at:?} cannot be mounted: run this as root");
 }
 
 /// The command, as it would be installed.

@@ -77,12 +77,18 @@ fn read<'data>(data: impl ReadRef<'data>) -> object::read::Result<Links> {
     let (Some(strings), Some(size)) = (value(elf::DT_STRTAB), value(elf::DT_STRSZ)) else {
         return Ok(links);
     };
-    // An address in memory; the segments say where that is in the file.
+    // An address in memory; the segments say where that is in the file. Only the names are
+    // read: a segment of a large library is mostly code.
     let mut table: &[u8] = &[];
     for segment in segments {
-        if let Ok(Some(found)) = segment.data_range(endian, data, strings, size.min(LARGEST)) {
-            table = found;
-        }
+        let into = strings.checked_sub(segment.p_vaddr(endian).into());
+        let Some(into) = into.filter(|into| *into < segment.p_filesz(endian)) else {
+            continue;
+        };
+        let rest = segment.p_filesz(endian) - into;
+        let at = segment.p_offset(endian).checked_add(into);
+        let found = at.and_then(|at| data.read_bytes_at(at, size.min(rest).min(LARGEST)).ok());
+        table = found.unwrap_or(table);
     }
     for entry in entries {
         let to = match entry.tag32(endian) {
