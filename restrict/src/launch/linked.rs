@@ -81,7 +81,7 @@ fn read<'data>(data: impl ReadRef<'data>) -> object::read::Result<Links> {
     // read: a segment of a large library is mostly code.
     let mut table: &[u8] = &[];
     for segment in segments {
-        let into = strings.checked_sub(segment.p_vaddr(endian).into());
+        let into = strings.checked_sub(segment.p_vaddr(endian));
         let Some(into) = into.filter(|into| *into < segment.p_filesz(endian)) else {
             continue;
         };
