@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use xen_restrict::{
     GuestId,
     confine::{Limit, Mechanism, Profile},
-    launch::{CgroupLimit, NamedFd, XenDevice, parse_size},
+    launch::{CgroupLimit, Grants, NamedFd, XenDevice, parse_size},
 };
 
 /// Xen device models, confined to one guest
@@ -164,6 +164,11 @@ pub(crate) struct Run {
     /// Hands over no Xen handle
     #[arg(long)]
     pub(crate) no_xen: bool,
+    /// What it can do with its guest's grants: revoked, nothing; brokered, map and copy them
+    /// by requests that the supervisor makes, 4096 pages at a time; or brokered=PAGES, 1 to
+    /// 65536
+    #[arg(long, value_name = "MODE", default_value_t = Grants::Revoked, value_parser = parsed::<Grants>)]
+    pub(crate) grants: Grants,
     /// A file or directory that it can read and execute, at the same path; can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) bind_ro: Vec<PathBuf>,

@@ -94,7 +94,7 @@ fn launch(options: &Run) -> Launch {
         true => Vec::new(),
         false => options.xen.clone(),
     });
-    launch = launch.profile(options.profile);
+    launch = launch.profile(options.profile).grants(options.grants);
     let mut command = options.command.iter().cloned();
     launch = launch.program(command.next().unwrap_or_default(), command);
     for mechanism in options.without.iter().cloned() {

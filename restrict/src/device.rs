@@ -101,17 +101,7 @@ fn on_xen() -> bool {
 /// Proves that a descriptor is `device`: a misc character device that answers
 /// harmless requests as none of Xen's other drivers does.
 pub(crate) fn identify(device: Device, fd: BorrowedFd<'_>) -> Result<(), Cause> {
-    let stat = fstat(fd).map_err(|errno| match errno {
-        Errno::EBADF => Cause::NotOpen,
-        other => Cause::errno(other),
-    })?;
-    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-    let wrong = || Cause::WrongDevice {
-        found: describe(fd, kind),
-    };
-    if kind != SFlag::S_IFCHR || major(stat.st_rdev) != MISC_MAJOR {
-        return Err(wrong());
-    }
+    is_misc_device(fd)?;
     let ours = match device {
         Device::PrivCmd => is_privcmd(fd)?,
         // Xen's other drivers answer ENOTTY.
@@ -119,7 +109,27 @@ pub(crate) fn identify(device: Device, fd: BorrowedFd<'_>) -> Result<(), Cause> 
         Device::GrantDevice => is_gntdev(fd),
         Device::GrantAllocator => is_gntalloc(fd),
     };
-    if ours { Ok(()) } else { Err(wrong()) }
+    match ours {
+        true => Ok(()),
+        false => Err(Cause::WrongDevice {
+            found: describe(fd, SFlag::S_IFCHR),
+        }),
+    }
+}
+
+/// All of Xen's are.
+pub(crate) fn is_misc_device(fd: BorrowedFd<'_>) -> Result<(), Cause> {
+    let stat = fstat(fd).map_err(|errno| match errno {
+        Errno::EBADF => Cause::NotOpen,
+        other => Cause::errno(other),
+    })?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    match kind == SFlag::S_IFCHR && major(stat.st_rdev) == MISC_MAJOR {
+        true => Ok(()),
+        false => Err(Cause::WrongDevice {
+            found: describe(fd, kind),
+        }),
+    }
 }
 
 /// Since XSA-482 the kernel itself restricts every handle outside dom0.

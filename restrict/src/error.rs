@@ -173,6 +173,29 @@ pub enum Cause {
         /// What to give instead.
         remedy: &'static str,
     },
+    /// More pages than the grant broker maps for this process at a time.
+    #[error(
+        "{pages} pages more than are mapped now: the grant broker maps {quota} at a time; unmap \
+             others, or raise the launcher's --grants brokered=PAGES"
+    )]
+    Quota {
+        /// How many were asked for.
+        pages: usize,
+        /// How many there can be.
+        quota: u32,
+    },
+    /// The grant broker is gone, or another process has used the connection.
+    #[error(
+        "the grant broker does not answer: it ended, or closed a connection that another process \
+             used, too"
+    )]
+    BrokerGone,
+    /// Requests on a gntdev handle are not refused to this process.
+    #[error(
+        "requests on the device are not refused here, so its handle can map every domain's grants: \
+             start this program with the mechanism xen-requests"
+    )]
+    NotBrokered,
     /// A range of a mapping that it does not have.
     #[error(transparent)]
     Access(#[from] crate::memory::AccessError),

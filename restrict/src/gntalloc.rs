@@ -162,7 +162,9 @@ impl GrantedPages {
     pub fn notify_on_unmap(&self, notify: UnmapNotify<'_>) -> Result<()> {
         let Reserved { handle, index, .. } = &self.reserved;
         let request = gntalloc::SET_UNMAP_NOTIFY;
-        notify.set(handle, request, *index, &self.memory, self.guest)
+        notify.set(handle, *index, &self.memory, self.guest, |argument| {
+            UnmapNotify::ask(handle, request, argument)
+        })
     }
 }
 

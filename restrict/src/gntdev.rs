@@ -6,28 +6,31 @@
 use std::{
     marker::PhantomData,
     ops::Deref,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
 use nix::errno::Errno;
 use xen_sys::{
+    Request,
     gntdev::{self, GrantCopyFlags, GrantCopyPtr},
     grant_table::GNTST_GENERAL_ERROR,
 };
 use zerocopy::IntoBytes;
 
 use crate::{
-    device::Device,
+    broker::{Client, Shared},
+    device::{Device, is_misc_device, null_argument},
     error::{Cause, Error, Result},
     grant::{GrantError, UnmapNotify},
+    guest_copy::GuestCopy,
     handle::{Handle, Ticket},
     ids::{GrantRef, GuestId},
     ioctl,
     leftover::Held,
     memory::{AccessError, SharedMemory},
     mmap::{Access, Mmap, PAGE_SIZE},
-    state::{Revoked, State, Unrestricted},
+    state::{Restricted, Revoked, State, Unrestricted},
 };
 
 /// A gntdev handle.
@@ -54,7 +57,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct GrantDevice<S: State> {
     handle: Arc<Handle>,
-    state: PhantomData<S>,
+    /// Makes the requests, where this process may not.
+    broker: Option<Arc<Client>>,
+    state: S,
 }
 
 impl GrantDevice<Unrestricted> {
@@ -65,7 +70,8 @@ impl GrantDevice<Unrestricted> {
     pub fn open() -> Result<Self> {
         Ok(Self {
             handle: Handle::open(Device::GrantDevice)?,
-            state: PhantomData,
+            broker: None,
+            state: Unrestricted(()),
         })
     }
 
@@ -79,7 +85,8 @@ impl GrantDevice<Unrestricted> {
         self.handle.restrict(guest)?;
         Ok(GrantDevice {
             handle: self.handle,
-            state: PhantomData,
+            broker: None,
+            state: Revoked(()),
         })
     }
 
@@ -95,10 +102,7 @@ impl GrantDevice<Unrestricted> {
         let failed = |errno| self.handle.failed(OPERATION, Some(guest), errno);
         let wrong = |cause| Error::new(OPERATION, Device::GrantDevice, cause).for_guest(guest);
         if grants.is_empty() {
-            return Err(wrong(Cause::Invalid {
-                what: "no grant references to map".into(),
-                remedy: "name at least one",
-            }));
+            return Err(wrong(nothing()));
         }
         let entries: Vec<_> = grants
             .iter()
@@ -135,14 +139,11 @@ impl GrantDevice<Unrestricted> {
                 gntdev::MapGrantRef::decode(request.as_bytes()).map_or(0, |(head, _)| head.index);
             let reserved = Reserved {
                 handle: Arc::clone(&self.handle),
+                broker: None,
                 index,
                 count: grants.len(),
             };
-            let map = Mmap::of(self.handle.as_fd(), grants.len(), access, index).map_err(failed)?;
-            Ok((
-                (SharedMemory::whole(map), reserved),
-                Held::Grants(grants.len()),
-            ))
+            reserved.map(access).map_err(failed)
         })?;
         Ok(MappedGrants {
             memory,
@@ -189,6 +190,111 @@ impl GrantDevice<Unrestricted> {
     }
 }
 
+impl GrantDevice<Restricted> {
+    /// Takes a handle that a launcher shares with its grant broker, and the two ways to
+    /// that.
+    pub(crate) fn brokered(
+        device: OwnedFd,
+        socket: OwnedFd,
+        copies: OwnedFd,
+        guest: GuestId,
+    ) -> Result<Self> {
+        let failed = |cause| Error::new("adopt", Device::GrantDevice, cause).for_guest(guest);
+        requests_are_refused(device.as_fd()).map_err(failed)?;
+        let copies = Shared::adopt(copies).map_err(|errno| failed(Cause::errno(errno)))?;
+        let client = Client::connect(socket, &copies, guest).map_err(failed)?;
+        Ok(Self {
+            handle: Handle::adopt(Device::GrantDevice, device, guest)?,
+            broker: Some(Arc::new(client)),
+            state: Restricted { guest },
+        })
+    }
+
+    /// The only guest whose grants it maps.
+    #[must_use]
+    pub fn guest(&self) -> GuestId {
+        self.state.guest
+    }
+
+    /// Pages that can be mapped at a time: of the launcher's `--grants`.
+    #[must_use]
+    pub fn quota(&self) -> u32 {
+        self.broker.as_ref().map_or(0, |broker| broker.quota())
+    }
+
+    /// Maps pages that the guest granted, in the order given: one question to the broker,
+    /// and an mmap. The pages are the guest's; using them asks nobody.
+    ///
+    /// # Errors
+    /// As those of an unrestricted handle, and [`Cause::Quota`], [`Cause::BrokerGone`];
+    /// [`Cause::TooMany`] for more than 4096.
+    pub fn map(&self, grants: &[GrantRef], access: Access) -> Result<MappedGrants> {
+        const OPERATION: &str = "map grants";
+        let guest = self.state.guest;
+        let wrong = |cause| Error::new(OPERATION, Device::GrantDevice, cause).for_guest(guest);
+        let broker = self.broker.as_ref().ok_or_else(|| wrong(Cause::Revoked))?;
+        if grants.is_empty() {
+            return Err(wrong(nothing()));
+        }
+        let ((memory, reserved), ticket) = self.handle.record(Some(guest), || {
+            let reserved = Reserved {
+                handle: Arc::clone(&self.handle),
+                broker: Some(Arc::clone(broker)),
+                index: broker.map(grants).map_err(wrong)?,
+                count: grants.len(),
+            };
+            let failed = |errno| self.handle.failed(OPERATION, Some(guest), errno);
+            reserved.map(access).map_err(failed)
+        })?;
+        Ok(MappedGrants {
+            memory,
+            reserved,
+            guest,
+            _ticket: ticket,
+        })
+    }
+
+    /// Copies between granted pages and local memory, through memory that the broker
+    /// shares: one question for 256 copies or 1 MiB.
+    ///
+    /// Each copy has a [`status`](GuestCopy::status) of its own afterwards: one that Xen
+    /// refuses does not stop the others.
+    ///
+    /// # Errors
+    /// The kernel's own, and [`Cause::BrokerGone`]; then no status is meaningful, and some
+    /// may have been copied.
+    pub fn copy(&self, copies: &mut [GuestCopy<'_>]) -> Result<()> {
+        let guest = self.state.guest;
+        let wrong = |cause| Error::new("copy grants", Device::GrantDevice, cause).for_guest(guest);
+        let broker = self.broker.as_ref().ok_or_else(|| wrong(Cause::Revoked))?;
+        broker.copy(copies).map_err(wrong)
+    }
+}
+
+/// The boundary, where there is no restriction: each request of the device's type is
+/// refused by a filter, whatever the driver would say to a null argument.
+fn requests_are_refused(fd: BorrowedFd<'_>) -> Result<(), Cause> {
+    is_misc_device(fd)?;
+    let refused = |nr| {
+        let mut sizes = (0..=24).step_by(4).chain([0x3fff]);
+        sizes.all(|size| {
+            let number = Request::<()>::with_size(b'G', nr, size).number();
+            null_argument(fd, number) == Errno::EPERM
+        })
+    };
+    match (0..=u8::MAX).all(refused) {
+        true => Ok(()),
+        false => Err(Cause::NotBrokered),
+    }
+}
+
+fn nothing() -> Cause {
+    Cause::Invalid {
+        what: "no grant references to map".into(),
+        remedy: "name at least one",
+    }
+}
+
 /// How many references the driver takes in one call.
 fn limit() -> usize {
     let limit = std::fs::read_to_string("/sys/module/xen_gntdev/parameters/limit");
@@ -207,16 +313,34 @@ impl<S: State> AsFd for GrantDevice<S> {
 #[derive(Debug)]
 struct Reserved {
     handle: Arc<Handle>,
+    broker: Option<Arc<Client>>,
     index: u64,
     count: usize,
 }
 
+impl Reserved {
+    fn map(self, access: Access) -> Result<((SharedMemory, Self), Held), Errno> {
+        let map = Mmap::of(self.handle.as_fd(), self.count, access, self.index)?;
+        let held = Held::Grants(self.count);
+        Ok(((SharedMemory::whole(map), self), held))
+    }
+
+    /// It came from a request whose count is a u32.
+    fn pages(&self) -> u32 {
+        u32::try_from(self.count).unwrap_or(u32::MAX)
+    }
+}
+
 impl Drop for Reserved {
     fn drop(&mut self) {
+        if let Some(broker) = &self.broker {
+            // Where it is gone, this process is about to be.
+            let _ = broker.unmap(self.index, self.pages());
+            return;
+        }
         let mut unmap = gntdev::UnmapGrantRef {
             index: self.index,
-            // The count came from a request whose count is a u32.
-            count: u32::try_from(self.count).unwrap_or(u32::MAX),
+            count: self.pages(),
             ..gntdev::UnmapGrantRef::default()
         };
         // On a revoked handle the driver cleans up with the last mapping.
@@ -243,8 +367,16 @@ impl MappedGrants {
     /// mapping, [`Cause::Revoked`], and the kernel's own.
     pub fn notify_on_unmap(&self, notify: UnmapNotify<'_>) -> Result<()> {
         let Reserved { handle, index, .. } = &self.reserved;
-        let request = gntdev::SET_UNMAP_NOTIFY;
-        notify.set(handle, request, *index, &self.memory, self.guest)
+        notify.set(
+            handle,
+            *index,
+            &self.memory,
+            self.guest,
+            |argument| match &self.reserved.broker {
+                Some(broker) => broker.notify(*index, self.reserved.pages(), argument),
+                None => UnmapNotify::ask(handle, gntdev::SET_UNMAP_NOTIFY, argument),
+            },
+        )
     }
 }
 

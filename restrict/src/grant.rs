@@ -20,6 +20,8 @@ use crate::{
     mmap::Access,
 };
 
+const OPERATION: &str = "set the unmap notification";
+
 /// Xen's reason for refusing a grant operation (`GNTST_*` of Xen's
 /// `public/grant_table.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,25 +69,33 @@ pub struct UnmapNotify<'p> {
 }
 
 impl UnmapNotify<'_> {
-    /// Asks the driver for it, for pages at `index` that are shared with `guest`.
+    /// Asks for it, for pages at `index` that are shared with `guest`.
     pub(crate) fn set(
         self,
         handle: &Handle,
-        request: Request<gntdev::UnmapNotify>,
         index: u64,
         memory: &SharedMemory,
         guest: GuestId,
+        ask: impl FnOnce(&mut gntdev::UnmapNotify) -> Result<(), Cause>,
     ) -> Result<()> {
-        const OPERATION: &str = "set the unmap notification";
         let failed = |cause| Error::new(OPERATION, handle.device(), cause).for_guest(guest);
         let mut argument = self.request(index, memory, guest).map_err(failed)?;
         let _pass = handle.pass();
         // The port is what it says for as long as its handle is not revoked.
         let held = self.send_event.map(BoundPort::hold).transpose();
         let _held = held.map_err(failed)?;
-        ioctl::plain(handle.as_fd(), request, &mut argument)
+        ask(&mut argument).map_err(failed)
+    }
+
+    /// Asks the driver.
+    pub(crate) fn ask(
+        handle: &Handle,
+        request: Request<gntdev::UnmapNotify>,
+        argument: &mut gntdev::UnmapNotify,
+    ) -> Result<(), Cause> {
+        ioctl::plain(handle.as_fd(), request, argument)
             .map(drop)
-            .map_err(|errno| handle.failed(OPERATION, Some(guest), errno))
+            .map_err(|errno| handle.failed(OPERATION, None, errno).cause)
     }
 
     fn request(

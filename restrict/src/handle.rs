@@ -243,8 +243,15 @@ impl HandleState {
         if !leftovers.is_empty() {
             return Err(Cause::Leftovers(leftovers));
         }
-        if revoked || !self.restrictable() {
+        if revoked {
             return Ok(Outcome::Gone);
+        }
+        match (self.restrictable(), self.restricted()) {
+            (true, _) => {}
+            // Brokered: others cannot be named.
+            (false, Some(to)) if to == guest => return Ok(Outcome::Restricted),
+            (false, Some(to)) => return Err(Cause::RestrictedElsewhere { to: Some(to) }),
+            (false, None) => return Ok(Outcome::Gone),
         }
         match self.restricted() {
             Some(to) if to == guest => {}

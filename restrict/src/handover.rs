@@ -22,6 +22,7 @@ use nix::{
 use crate::{
     error::Error,
     evtchn::EventChannel,
+    gntdev::GrantDevice,
     ids::{GuestId, InvalidGuestId},
     privcmd::PrivCmd,
     state::Restricted,
@@ -32,11 +33,22 @@ pub const PRIVCMD_NAME: &str = "xen-privcmd";
 /// The name of an event channel descriptor in `LISTEN_FDNAMES`.
 pub const EVENT_CHANNEL_NAME: &str = "xen-evtchn";
 /// The name of a gntdev descriptor in `LISTEN_FDNAMES`. Linux cannot restrict one, so it is
-/// handed over revoked: /dev/null.
+/// handed over revoked, /dev/null, or only to be mapped, with a broker that makes the
+/// requests.
 pub const GRANT_DEVICE_NAME: &str = "xen-gntdev";
+/// The name of the socket to the grant broker in `LISTEN_FDNAMES`.
+pub const GRANT_BROKER_NAME: &str = "xen-grant-broker";
+/// The name of the memory that the grant broker copies through, in `LISTEN_FDNAMES`.
+pub const GRANT_COPY_NAME: &str = "xen-grant-copy";
 /// Names with this beginning are these; any other is refused.
 pub(crate) const PREFIX: &str = "xen-";
-const KNOWN: [&str; 3] = [PRIVCMD_NAME, EVENT_CHANNEL_NAME, GRANT_DEVICE_NAME];
+const KNOWN: [&str; 5] = [
+    PRIVCMD_NAME,
+    EVENT_CHANNEL_NAME,
+    GRANT_DEVICE_NAME,
+    GRANT_BROKER_NAME,
+    GRANT_COPY_NAME,
+];
 /// The number of /dev/null (Linux's `admin-guide/devices.txt`).
 const NULL: (u64, u64) = (1, 3);
 
@@ -56,6 +68,8 @@ pub struct Handover {
     pub privcmd: Option<PrivCmd<Restricted>>,
     /// The event channel handle.
     pub events: Option<EventChannel<Restricted>>,
+    /// The gntdev handle, if there is a broker (`--grants brokered`).
+    pub grants: Option<GrantDevice<Restricted>>,
     /// Descriptors with other names, in their order.
     pub others: Vec<(String, OwnedFd)>,
 }
@@ -98,18 +112,33 @@ impl Handover {
             guest: described.guest,
             privcmd: None,
             events: None,
+            grants: None,
             others: Vec::new(),
         };
+        let [mut device, mut broker, mut copies] = [const { None }; 3];
         for (name, fd) in described.names.into_iter().zip(fds) {
             match name.as_str() {
                 PRIVCMD_NAME => handover.privcmd = Some(PrivCmd::from_fd(fd, described.guest)?),
                 EVENT_CHANNEL_NAME => {
                     handover.events = Some(EventChannel::from_fd(fd, described.guest)?);
                 }
-                GRANT_DEVICE_NAME => is_revoked(&fd)?,
+                GRANT_DEVICE_NAME => device = Some(fd),
+                GRANT_BROKER_NAME => broker = Some(fd),
+                GRANT_COPY_NAME => copies = Some(fd),
                 _ => handover.others.push((name, fd)),
             }
         }
+        handover.grants = match (device, broker, copies) {
+            (Some(device), Some(broker), Some(copies)) => {
+                let guest = described.guest;
+                Some(GrantDevice::brokered(device, broker, copies, guest)?)
+            }
+            (device, None, None) => {
+                device.as_ref().map_or(Ok(()), is_revoked)?;
+                None
+            }
+            _ => return Err(HandoverError::HalfABroker),
+        };
         Ok(handover)
     }
 }
@@ -257,9 +286,16 @@ pub enum HandoverError {
     },
     /// A gntdev handle that is in force.
     #[error(
-        "the descriptor xen-gntdev is not revoked, and nothing restricts it: use a launcher that revokes it"
+        "the descriptor xen-gntdev is not revoked, and there is no broker: use a launcher that revokes it, or \
+             `--grants brokered`"
     )]
     NotRevoked,
+    /// Some of the three descriptors of a grant broker are missing.
+    #[error(
+        "the descriptors xen-gntdev, xen-grant-broker and xen-grant-copy come together or, but for \
+             the first, not at all: the launcher is broken"
+    )]
+    HalfABroker,
     /// A descriptor is not open.
     #[error(
         "descriptor {number} is not open: the launcher closed it, or something in this \
@@ -396,6 +432,21 @@ mod tests {
             let other = File::open(path).unwrap().into();
             let error = Handover::assemble(parse(&one).unwrap(), vec![other]).unwrap_err();
             assert!(matches!(error, HandoverError::NotRevoked), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_broker_is_whole() {
+        let null = || File::open("/dev/null").unwrap().into();
+        for names in ["xen-grant-broker", "xen-gntdev:xen-grant-copy"] {
+            let count = names.split(':').count();
+            let described = parse(&[
+                ("LISTEN_FDS", Some(&count.to_string())),
+                ("LISTEN_FDNAMES", Some(names)),
+            ]);
+            let fds = (0..count).map(|_| null()).collect();
+            let error = Handover::assemble(described.unwrap(), fds).unwrap_err();
+            assert!(matches!(error, HandoverError::HalfABroker), "{error}");
         }
     }
 

@@ -59,6 +59,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod audit;
+pub mod broker;
 pub mod confine;
 mod device;
 mod dm_op;
@@ -71,6 +72,7 @@ mod gntalloc;
 mod gntdev;
 mod grant;
 mod guest;
+mod guest_copy;
 mod handle;
 mod handover;
 mod holes;
@@ -100,7 +102,11 @@ pub use gntalloc::{GrantAllocator, GrantedPages};
 pub use gntdev::{CopySegment, GrantDevice, GrantedByte, MappedGrants};
 pub use grant::{GrantError, UnmapNotify};
 pub use guest::{Guest, GuestMemory, Resource, ResourceMapping};
-pub use handover::{EVENT_CHANNEL_NAME, GRANT_DEVICE_NAME, Handover, HandoverError, PRIVCMD_NAME};
+pub use guest_copy::{GrantOffset, GuestCopy};
+pub use handover::{
+    EVENT_CHANNEL_NAME, GRANT_BROKER_NAME, GRANT_COPY_NAME, GRANT_DEVICE_NAME, Handover,
+    HandoverError, PRIVCMD_NAME,
+};
 pub use holes::KernelHole;
 pub use hypercall::HypercallBuffer;
 pub use ids::{Gfn, GrantRef, GuestId, InvalidGuestId, IoreqServerId, Port};

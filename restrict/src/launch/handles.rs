@@ -17,11 +17,13 @@ use nix::{
 };
 
 use super::{
+    broker,
     error::LaunchError,
-    options::{Launch, NamedFd, XenDevice},
+    options::{Grants, Launch, NamedFd, XenDevice},
 };
 use crate::{
     Device, EventChannel, GrantDevice, GuestId, PrivCmd,
+    broker::Broker,
     confine::fds::{inherited, kept_across_exec, null},
     device,
     error::Cause,
@@ -44,13 +46,24 @@ const HARMLESS: [(u64, u64, u64); 6] = [
 ];
 const MISC_MAJOR: u64 = 10;
 
+/// The program's handles, and who makes the requests on one of them.
+#[derive(Default)]
+pub(crate) struct Opened {
+    pub(crate) fds: Vec<(String, OwnedFd)>,
+    pub(crate) broker: Option<Broker>,
+}
+
+impl Opened {
+    pub(crate) fn get(&self, name: &str) -> Option<&OwnedFd> {
+        let mut fds = self.fds.iter();
+        fds.find_map(|(other, fd)| (other == name).then_some(fd))
+    }
+}
+
 /// Opens and restricts them; none is left if one fails.
-pub(crate) fn open(
-    devices: &[XenDevice],
-    guest: GuestId,
-) -> Result<Vec<(String, OwnedFd)>, LaunchError> {
-    let mut handles = Vec::new();
-    for device in devices {
+pub(crate) fn open(launch: &Launch, guest: GuestId) -> Result<Opened, LaunchError> {
+    let mut opened = Opened::default();
+    for device in &launch.devices {
         let fd = match device {
             XenDevice::PrivCmd => {
                 let handle = PrivCmd::open()?.restrict(guest)?;
@@ -58,14 +71,24 @@ pub(crate) fn open(
                 duplicate(&handle)?
             }
             XenDevice::EventChannel => duplicate(EventChannel::open()?.restrict(guest)?)?,
+            XenDevice::GrantDevice if launch.is_brokered() => duplicate(GrantDevice::open()?)?,
             XenDevice::GrantDevice => {
                 GrantDevice::open()?.restrict(guest)?;
                 null().map_err(LaunchError::system("open /dev/null"))?
             }
         };
-        handles.push((device.fd_name().to_owned(), fd));
+        opened.fds.push((device.fd_name().to_owned(), fd));
     }
-    Ok(handles)
+    if let Grants::Brokered { quota } = launch.grants
+        && let Some(gntdev) = opened.get(XenDevice::GrantDevice.fd_name())
+    {
+        let events = opened.get(XenDevice::EventChannel.fd_name());
+        let events = events.map(duplicate).transpose()?;
+        let (broker, fds) = broker::prepare(duplicate(gntdev)?, events, guest, quota)?;
+        opened.broker = Some(broker);
+        opened.fds.extend(fds);
+    }
+    Ok(opened)
 }
 
 /// The open file description is what is restricted: the duplicate is too.

@@ -6,6 +6,7 @@
 //! [`Plan::supervise`] does it in this process, which becomes the supervisor, and
 //! [`Launch::spawn`] in a process of its own, the command `dm-restrict`.
 
+mod broker;
 mod cgroup_limit;
 mod child;
 mod control;
@@ -36,7 +37,10 @@ pub use cgroup_limit::CgroupLimit;
 pub use control::{SealError, seal};
 pub use error::LaunchError;
 pub use instance::{RUN_DIR, remove_stale, running};
-pub use options::{InvalidOption, Launch, NamedFd, SealAt, XenDevice, parse_size};
+pub use options::{
+    DEFAULT_GRANT_QUOTA, Grants, InvalidOption, Launch, MAX_GRANT_QUOTA, NamedFd, SealAt,
+    XenDevice, parse_size,
+};
 pub use output::Output;
 pub use plan::Plan;
 pub use record::{Absent, RECORD_VERSION, Record, RecordedFd};
@@ -44,6 +48,7 @@ pub use report::{Reporter, variables_from};
 pub use spawn::Supervised;
 pub use supervise::{Ended, Event};
 
+use crate::handover::{GRANT_BROKER_NAME, GRANT_COPY_NAME};
 use options::STDIO;
 
 /// The program's descriptors by number: standard input and outputs, Xen's handles, and
@@ -54,9 +59,13 @@ fn fd_names(launch: &Launch) -> Vec<(i32, String)> {
         .devices
         .iter()
         .map(|device| device.fd_name().to_owned());
+    let broker = [GRANT_BROKER_NAME, GRANT_COPY_NAME].map(ToOwned::to_owned);
+    let broker = broker.into_iter().filter(|_| launch.is_brokered());
     let named = launch.fds.iter().map(|fd| fd.name.clone());
     let named = named.filter(|name| !STDIO.contains(&name.as_str()));
-    (0..).zip(stdio.chain(handles).chain(named)).collect()
+    (0..)
+        .zip(stdio.chain(handles).chain(broker).chain(named))
+        .collect()
 }
 
 /// A message with all that is behind it.

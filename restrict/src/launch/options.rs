@@ -3,6 +3,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fmt,
     os::fd::RawFd,
     path::{Path, PathBuf},
     time::Duration,
@@ -37,6 +38,7 @@ pub struct Launch {
     pub(crate) require: Vec<Mechanism>,
     pub(crate) user: Option<String>,
     pub(crate) devices: Vec<XenDevice>,
+    pub(crate) grants: Grants,
     pub(crate) read_only: Vec<PathBuf>,
     pub(crate) read_write: Vec<PathBuf>,
     pub(crate) linked: bool,
@@ -61,7 +63,8 @@ pub enum XenDevice {
     PrivCmd,
     /// `/dev/xen/evtchn`.
     EventChannel,
-    /// `/dev/xen/gntdev`: Linux cannot restrict it, so what is handed over is revoked.
+    /// `/dev/xen/gntdev`: Linux cannot restrict it, so what is handed over depends on
+    /// [`Grants`].
     GrantDevice,
 }
 
@@ -86,6 +89,56 @@ impl XenDevice {
             Self::PrivCmd => crate::handover::PRIVCMD_NAME,
             Self::EventChannel => crate::handover::EVENT_CHANNEL_NAME,
             Self::GrantDevice => crate::handover::GRANT_DEVICE_NAME,
+        }
+    }
+}
+
+/// What a program can do with its guest's grants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grants {
+    /// Nothing: its gntdev handle is revoked.
+    #[default]
+    Revoked,
+    /// Maps and copies them; the supervisor makes the requests.
+    Brokered {
+        /// Pages that can be mapped at a time, 1 to [`MAX_GRANT_QUOTA`].
+        quota: u32,
+    },
+}
+
+/// Of [`Grants::Brokered`], if nothing else is said: what a disk with four rings needs.
+pub const DEFAULT_GRANT_QUOTA: u32 = 4096;
+/// 256 MiB; Xen's own limit of dom0 is 2 GiB for all programs together.
+pub const MAX_GRANT_QUOTA: u32 = 65_536;
+
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Revoked => f.write_str("revoked"),
+            Self::Brokered { quota } => write!(f, "brokered={quota}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Grants {
+    type Err = InvalidOption;
+
+    /// `revoked`, `brokered`, or `brokered=PAGES`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let quota = match text.split_once('=') {
+            None if text == "revoked" => return Ok(Self::Revoked),
+            None if text == "brokered" => {
+                return Ok(Self::Brokered {
+                    quota: DEFAULT_GRANT_QUOTA,
+                });
+            }
+            Some(("brokered", pages)) if pages.bytes().all(|b| b.is_ascii_digit()) => pages.parse(),
+            _ => "".parse(),
+        };
+        let allowed = 1..=MAX_GRANT_QUOTA;
+        match quota {
+            Ok(quota) if allowed.contains(&quota) => Ok(Self::Brokered { quota }),
+            _ => Err(InvalidOption::Grants(text.escape_debug().to_string())),
         }
     }
 }
@@ -265,6 +318,14 @@ pub enum InvalidOption {
         /// By what else.
         also: &'static str,
     },
+    /// Not a mode, or not a quota.
+    #[error(
+        "\"{0}\" is not revoked, brokered, or brokered=PAGES with 1 to {MAX_GRANT_QUOTA} pages"
+    )]
+    Grants(String),
+    /// A broker for a device that is not handed over.
+    #[error("--grants brokered is of no use without gntdev in --xen")]
+    GrantsWithoutDevice,
     /// Not a limit of a control group.
     #[error("\"{0}\" is not a limit: pids.max, memory.max or memory.swap.max = a number, or max")]
     CgroupLimit(String),
@@ -296,6 +357,7 @@ impl Launch {
             require: Vec::new(),
             user: None,
             devices: Vec::new(),
+            grants: Grants::default(),
             read_only: Vec::new(),
             read_write: Vec::new(),
             linked: false,
@@ -368,6 +430,13 @@ impl Launch {
         self.devices = devices.into_iter().collect();
         self.devices.sort_unstable();
         self.devices.dedup();
+        self
+    }
+
+    /// What it can do with its guest's grants; nothing, if not said otherwise.
+    #[must_use]
+    pub fn grants(mut self, grants: Grants) -> Self {
+        self.grants = grants;
         self
     }
 
@@ -497,6 +566,14 @@ impl Launch {
         {
             return Err(Invalid::Nobody);
         }
+        if let Grants::Brokered { quota } = self.grants {
+            if !(1..=MAX_GRANT_QUOTA).contains(&quota) {
+                return Err(Invalid::Grants(self.grants.to_string()));
+            }
+            if !self.devices.contains(&XenDevice::GrantDevice) {
+                return Err(Invalid::GrantsWithoutDevice);
+            }
+        }
         self.check_mechanisms()?;
         self.check_fds()?;
         for (name, value) in &self.env {
@@ -546,6 +623,9 @@ impl Launch {
             (!self.cgroup.is_empty(), "--cgroup", M::Cgroup),
             (!self.limits.is_empty(), "--rlimit", M::Rlimits),
             (self.user.is_some(), "--user", M::Identity),
+            // The filter is the boundary; and a program does not outlive its broker.
+            (self.is_brokered(), "--grants brokered", M::XenRequests),
+            (self.is_brokered(), "--grants brokered", M::ParentDeath),
         ] {
             if used && !self.has(mechanism) {
                 return Err(InvalidOption::NoEffect { option, mechanism });
@@ -562,6 +642,10 @@ impl Launch {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn is_brokered(&self) -> bool {
+        matches!(self.grants, Grants::Brokered { .. })
     }
 
     /// Whether a mechanism is to be applied.

@@ -16,7 +16,7 @@ use super::{
     filters::Filters,
     handles,
     instance::RUN_DIR,
-    options::{EnvValue, InvalidOption, Launch, NamedFd, SealAt, XenDevice},
+    options::{EnvValue, Grants, InvalidOption, Launch, NamedFd, SealAt, XenDevice},
     program,
 };
 use crate::confine::{
@@ -27,6 +27,7 @@ use crate::confine::{
     seccomp::{self, Denied},
     xen_requests::{self, Phase},
 };
+use crate::handover::{GRANT_BROKER_NAME, GRANT_COPY_NAME};
 
 /// The options with all that the machine adds to them.
 #[derive(Debug)]
@@ -374,6 +375,16 @@ impl Plan {
             let what = match name.as_str() {
                 "stdin" => "/dev/null".to_owned(),
                 "stdout" | "stderr" => "a pipe; the supervisor passes it on".into(),
+                name if name == XenDevice::GrantDevice.fd_name() && self.launch.is_brokered() => {
+                    "only to be mapped; the supervisor makes the requests".into()
+                }
+                GRANT_BROKER_NAME => match self.launch.grants {
+                    Grants::Brokered { quota } => {
+                        format!("to the supervisor, for {quota} pages of grants at a time")
+                    }
+                    Grants::Revoked => String::new(),
+                },
+                GRANT_COPY_NAME => "memory shared with the supervisor, for copies".into(),
                 name if name == XenDevice::GrantDevice.fd_name() => {
                     "revoked: /dev/null, as nothing restricts the device".into()
                 }
@@ -386,7 +397,7 @@ impl Plan {
             let what = named.map_or(what, |fd| {
                 format!("the launcher's descriptor {}", fd.number)
             });
-            writeln!(f, "  {number:<3} {name:<12} {what}")?;
+            writeln!(f, "  {number:<3} {name:<16} {what}")?;
         }
         Ok(())
     }

@@ -184,6 +184,7 @@ impl Launch {
             let names: Vec<_> = self.devices.iter().map(|device| device.name()).collect();
             add("--xen", &names.join(","));
         }
+        add("--grants", &self.grants.to_string());
         for (flag, wanted) in [
             ("--no-xen", self.devices.is_empty()),
             ("--bind-linked", self.linked),

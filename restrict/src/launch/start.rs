@@ -24,7 +24,7 @@ use super::{
     child::{Child, Environment, variable},
     error::LaunchError,
     filters::Filters,
-    handles,
+    handles::{self, Opened},
     init::Init,
     options::{EnvValue, InvalidOption, STDIO},
     plan::Plan,
@@ -32,6 +32,7 @@ use super::{
     relay::Relay,
     wire::{self, Message},
 };
+use crate::broker::Broker;
 use crate::confine::{
     Mechanism, MechanismError, Profile,
     cgroup::{Leaf, Limits, remove_stale},
@@ -48,6 +49,8 @@ pub(crate) struct Started {
     pub(crate) relays: Vec<Relay>,
     pub(crate) notify: Option<UnixDatagram>,
     pub(crate) leaf: Option<Leaf>,
+    /// Who maps grants for the program.
+    pub(crate) broker: Option<Broker>,
     /// The handle that the program has, if it has one.
     pub(crate) privcmd: Option<OwnedFd>,
 }
@@ -129,8 +132,8 @@ impl Plan {
         }
         let environment = self.environment()?;
         let handles = match self.launch.guest {
-            Some(guest) => handles::open(&self.launch.devices, guest)?,
-            None => Vec::new(),
+            Some(guest) => handles::open(&self.launch, guest)?,
+            None => Opened::default(),
         };
         let leaf = self.leaf()?;
 
@@ -152,14 +155,10 @@ impl Plan {
             .iter()
             .map(|(number, name)| {
                 let given = given.iter().find(|(fd, _)| fd.name == *name);
-                let handle = handles.iter().find(|(handle, _)| handle == name);
                 let piped = usize::try_from(number - 1)
                     .ok()
                     .and_then(|at| stdio.get(at)?.as_ref());
-                let fd = given
-                    .map(|(_, fd)| fd)
-                    .or(handle.map(|(_, fd)| fd))
-                    .or(piped);
+                let fd = given.map(|(_, fd)| fd).or(handles.get(name)).or(piped);
                 fd.unwrap_or(&null).as_fd()
             })
             .collect();
@@ -218,7 +217,9 @@ impl Plan {
             listener: None,
             relays,
             notify: inside.notify,
+            broker: handles.broker,
             privcmd: handles
+                .fds
                 .into_iter()
                 .find_map(|(name, fd)| (name == crate::handover::PRIVCMD_NAME).then_some(fd)),
             leaf,

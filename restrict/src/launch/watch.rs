@@ -2,7 +2,7 @@
 //! The supervisor while the program runs: one loop over all that can happen.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -27,10 +27,24 @@ use super::{
     supervise::{Ended, Event, shrink_after_sealing},
     with_causes,
 };
-use crate::confine::Mechanism;
+use crate::{
+    broker::{Broker, Closed},
+    confine::Mechanism,
+};
 
 /// How often it is looked whether the guest is there.
 const GUEST: Duration = Duration::from_secs(1);
+
+/// What there can be to wait for: two of each program's output, grants, control.
+const MOST_FDS: usize = 32;
+
+/// What a wait ended for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// Requests for grants, and nothing else.
+    ByBroker,
+    ByOthers,
+}
 
 /// The supervisor's state while the program runs.
 pub(crate) struct Watch<'a> {
@@ -49,7 +63,11 @@ pub(crate) struct Watch<'a> {
 impl Watch<'_> {
     pub(crate) fn until_ended(mut self, signals: &SignalFd) -> Ended {
         let ended = loop {
-            self.wait(signals);
+            if self.wait(signals) == Woken::ByBroker {
+                self.serve_grants();
+                continue;
+            }
+            self.serve_grants();
             if let Some(ended) = self.signals(signals) {
                 break ended;
             }
@@ -72,23 +90,29 @@ impl Watch<'_> {
         ended
     }
 
-    /// Until there is something to do.
-    fn wait(&self, signals: &SignalFd) {
-        let mut fds: Vec<(BorrowedFd<'_>, PollFlags)> = vec![(signals.as_fd(), PollFlags::POLLIN)];
+    /// Until there is something to do. Nothing is allocated: a request for grants is answered
+    /// by way of here.
+    fn wait(&self, signals: &SignalFd) -> Woken {
         let readable = |fd| (fd, PollFlags::POLLIN);
-        fds.extend(self.started.relays.iter().filter_map(|relay| relay.wants()));
-        fds.extend(self.sealing.fd().map(readable));
-        fds.extend(
-            self.started
-                .notify
-                .as_ref()
-                .map(|socket| readable(socket.as_fd())),
-        );
-        fds.extend(self.control.iter().flat_map(Control::fds).map(readable));
-        let mut fds: Vec<_> = fds
-            .into_iter()
-            .map(|(fd, flags)| PollFd::new(fd, flags))
-            .collect();
+        let relays = self.started.relays.iter().filter_map(|relay| relay.wants());
+        let notify = self.started.notify.iter();
+        let others = std::iter::once(readable(signals.as_fd()))
+            .chain(relays)
+            .chain(self.sealing.fd().map(readable))
+            .chain(notify.map(|socket| readable(socket.as_fd())))
+            .chain(self.control.iter().flat_map(Control::fds).map(readable));
+        let (mut brokers, mut used) = (0, 0);
+        let grants = self.started.broker.iter().flat_map(Broker::fds);
+        let mut all = grants.map(|fd| (fd, 1)).chain(others.map(|fd| (fd, 0)));
+        let mut fds: [_; MOST_FDS] = std::array::from_fn(|_| match all.next() {
+            Some(((fd, flags), is_brokers)) => {
+                used += 1;
+                brokers += is_brokers;
+                PollFd::new(fd, flags)
+            }
+            None => PollFd::new(signals.as_fd(), PollFlags::empty()),
+        });
+        let fds = fds.get_mut(..used).unwrap_or_default();
 
         let guest = self.guest.as_ref().map(|_| self.look_at_guest);
         let next = [self.sealing.next(), guest].into_iter().flatten().min();
@@ -98,7 +122,26 @@ impl Watch<'_> {
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
         // An error shows again in what follows, or was a signal.
-        let _ = poll(&mut fds, timeout);
+        let _ = poll(fds, timeout);
+        let due = next.is_some_and(|at| at <= Instant::now());
+        let (brokers, others) = fds.split_at(brokers);
+        let woken = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+        match brokers.iter().any(woken) && !due && !others.iter().any(woken) {
+            true => Woken::ByBroker,
+            false => Woken::ByOthers,
+        }
+    }
+
+    /// Answers the program's requests for grants.
+    fn serve_grants(&mut self) {
+        if let Some(broker) = &mut self.started.broker
+            && let Err(closed) = broker.advance()
+            && closed != Closed::ByProgram
+        {
+            (self.tell)(Event::Warning(format!(
+                "grants are not served any more: {closed}"
+            )));
+        }
     }
 
     /// Passes signals on; the status when the program has ended.
