@@ -108,6 +108,15 @@ pub(crate) const TOOLS: &[Tool] = &[
             features: &[],
         },
     },
+    Tool {
+        variable: "XEN_LAB_GRANT_PROBE",
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Example,
+            name: "grant_probe",
+            features: &[],
+        },
+    },
 ];
 
 /// What `cargo lab demo` shows, one after the other: names, and command lines of dom0's

@@ -11,13 +11,21 @@ pub(crate) const GRANTED_RW_COUNT: u64 = 8;
 /// First of the contiguous pages granted read-only.
 pub(crate) const GRANTED_RO: u64 = 0x220;
 pub(crate) const GRANTED_RO_COUNT: u64 = 2;
+/// First of many contiguous pages granted read-write.
+pub(crate) const BULK: u64 = 0x400;
+pub(crate) const BULK_COUNT: u64 = 512;
+/// What the first of them says it is.
+pub(crate) const BULK_BASE: u64 = 1024;
 /// Where the guest asks Xen to put the shared info page and the grant table.
 pub(crate) const SHARED_INFO: u64 = 0x230;
 pub(crate) const GRANT_TABLE: u64 = 0x231;
+/// Each has 512 entries.
+pub(crate) const GRANT_TABLE_FRAMES: u64 = 2;
 
 /// References below 8 are reserved by Xen's tools.
 pub(crate) const FIRST_RW_REFERENCE: u64 = 8;
 pub(crate) const FIRST_RO_REFERENCE: u64 = FIRST_RW_REFERENCE + GRANTED_RW_COUNT;
+pub(crate) const FIRST_BULK_REFERENCE: u64 = 512;
 
 /// The port and the address that nothing answers until a device model claims them.
 pub(crate) const IO_PORT: u16 = 0x500;
@@ -41,6 +49,9 @@ pub(crate) mod word {
     pub(crate) const RW_FRAME: u64 = 0x68;
     pub(crate) const RO_FRAME: u64 = 0x70;
     pub(crate) const PATTERN_FRAME: u64 = 0x78;
+    pub(crate) const BULK_REFERENCE: u64 = 0xb0;
+    pub(crate) const BULK_COUNT: u64 = 0xb8;
+    pub(crate) const BULK_FRAME: u64 = 0xc0;
     /// The four ports, and for each the number of events received on it.
     pub(crate) const PORTS: [u64; 4] = [0x38, 0x80, 0x88, 0x90];
     pub(crate) const EVENTS: [u64; 4] = [0x40, 0x98, 0xa0, 0xa8];

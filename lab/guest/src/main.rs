@@ -74,6 +74,19 @@ fn set_up() -> Option<[u32; 4]> {
     for i in 0..layout::GRANTED_RO_COUNT {
         mem::fill(layout::GRANTED_RO + i, domid << 48 | i << 32);
     }
+    for i in 0..layout::BULK_COUNT {
+        let name = layout::BULK_BASE + i;
+        mem::fill(layout::BULK + i, domid << 48 | name << 32);
+    }
+    xen::grant(
+        layout::FIRST_BULK_REFERENCE,
+        layout::BULK,
+        layout::BULK_COUNT,
+        false,
+    );
+    set_status(word::BULK_REFERENCE, layout::FIRST_BULK_REFERENCE);
+    set_status(word::BULK_COUNT, layout::BULK_COUNT);
+    set_status(word::BULK_FRAME, layout::BULK);
     xen::grant(
         layout::FIRST_RW_REFERENCE,
         layout::GRANTED_RW,

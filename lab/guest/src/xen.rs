@@ -74,21 +74,22 @@ struct AddToPhysmap {
     gpfn: u64,
 }
 
-fn add_to_physmap(space: u32, gpfn: u64) -> bool {
+fn add_to_physmap(space: u32, index: u64, gpfn: u64) -> bool {
     let mut request = AddToPhysmap {
         domid: DOMID_SELF,
         size: 0,
         space,
-        index: 0,
+        index,
         gpfn,
     };
     hypercall(MEMORY_OP, ADD_TO_PHYSMAP, &mut request) == 0
 }
 
-/// Puts Xen's two shared pages where layout.rs wants them.
+/// Puts the pages that Xen shares where layout.rs wants them.
 pub(crate) fn map_shared_pages() -> bool {
-    add_to_physmap(SPACE_SHARED_INFO, layout::SHARED_INFO)
-        && add_to_physmap(SPACE_GRANT_TABLE, layout::GRANT_TABLE)
+    let grants = |i| add_to_physmap(SPACE_GRANT_TABLE, i, layout::GRANT_TABLE + i);
+    add_to_physmap(SPACE_SHARED_INFO, 0, layout::SHARED_INFO)
+        && (0..layout::GRANT_TABLE_FRAMES).all(grants)
 }
 
 /// Grants `count` pages from `frame` on to dom0, under references from `reference` on.

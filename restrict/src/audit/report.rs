@@ -71,6 +71,9 @@ pub enum HandleState {
     },
     /// None: /dev/null is in its place.
     Revoked,
+    /// Pages that another process, the broker, maps for one guest: a filter refuses all
+    /// requests on it, and leaves mmap.
+    Brokered,
     /// Memory that was mapped through it; of which domain cannot be told.
     Mapped,
     /// It could not be found out.

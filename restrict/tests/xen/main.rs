@@ -6,6 +6,7 @@
 
 mod audit;
 mod bad_input;
+mod brokered;
 mod dm_op;
 mod dom0;
 mod event_channels;

@@ -22,8 +22,10 @@ pub(super) const HIDDEN: &str = "hidden descriptors";
 /// What is known of the filter that has to refuse what the kernel does not check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Filter {
-    /// It was read, or the launcher recorded it and there are filters in every thread.
-    InForce,
+    /// It was read in every thread, and run on every request.
+    Read,
+    /// The launcher recorded it, and there are filters in every thread.
+    Recorded,
     /// There are filters.
     Unknown,
     Missing,
@@ -88,11 +90,11 @@ impl View<'_> {
             Filter::Missing
         } else if let Some(filters) = self.filters {
             match self.let_through(filters).is_empty() {
-                true => Filter::InForce,
+                true => Filter::Read,
                 false => Filter::Missing,
             }
         } else if self.expectation.recorded(Mechanism::XenRequests) {
-            Filter::InForce
+            Filter::Recorded
         } else {
             Filter::Unknown
         }
@@ -111,9 +113,10 @@ impl View<'_> {
         let expected = match (restrictable, domid) {
             (true, Some(domid)) => format!("restricted to {domid}"),
             (true, None) => "restricted, all to one guest".to_owned(),
-            (false, _) if device == "gntdev" => "revoked, or only to be mapped".to_owned(),
+            (false, _) if device == "gntdev" => "revoked, or brokered".to_owned(),
             (false, _) => "none".to_owned(),
         };
+        let mut state = probed.state;
         let (seen, verdict) = match probed.state {
             HandleState::Restricted { domid: to } => {
                 let right = domid.is_some_and(|domid| domid.get() == to);
@@ -131,7 +134,12 @@ impl View<'_> {
                     .map_or_else(String::new, |errno| format!(": {errno}"));
                 (format!("it cannot be asked{why}"), Verdict::NotObserved)
             }
-            _ if device == "gntdev" => mapped_only(filter),
+            _ if device == "gntdev" => {
+                if matches!(filter, Filter::Read | Filter::Recorded) {
+                    state = HandleState::Brokered;
+                }
+                mapped_only(filter)
+            }
             _ if restrictable => ("unrestricted: every domain".to_owned(), Verdict::Fails),
             _ => ("there is no restricting it".to_owned(), Verdict::Fails),
         };
@@ -144,7 +152,7 @@ impl View<'_> {
             pid,
             fd,
             device,
-            state: probed.state,
+            state,
             expected,
             seen,
             verdict,
@@ -191,7 +199,9 @@ fn with_holes(seen: String, probed: &Probed, filter: Filter) -> (String, Verdict
         holes.join(", ")
     );
     match filter {
-        Filter::InForce => (format!("{holes}, which its filter refuses"), Verdict::Holds),
+        Filter::Read | Filter::Recorded => {
+            (format!("{holes}, which its filter refuses"), Verdict::Holds)
+        }
         Filter::Unknown => (
             format!("{holes}: whether its filter refuses that, `--filters` tells"),
             Verdict::NotObserved,
@@ -203,8 +213,14 @@ fn with_holes(seen: String, probed: &Probed, filter: Filter) -> (String, Verdict
 /// Linux cannot restrict gntdev; a filter can leave it for mapping only.
 fn mapped_only(filter: Filter) -> (String, Verdict) {
     match filter {
-        Filter::InForce => (
-            "only to be mapped, by its filter".to_owned(),
+        Filter::Read => (
+            "brokered: its filters, as they were read and run, refuse every request".to_owned(),
+            Verdict::Holds,
+        ),
+        Filter::Recorded => (
+            "brokered: the launcher recorded the filter that refuses every request; `--filters` \
+             reads it"
+                .to_owned(),
             Verdict::Holds,
         ),
         Filter::Unknown => (

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Grants of a confined process, which its broker maps: `examples/grant_probe` is started
+//! by `dm-restrict run --grants brokered`, and what it did is looked at from outside.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader},
+    os::unix::process::ExitStatusExt as _,
+    process::{Child, Command, Output, Stdio},
+};
+
+use xen_restrict::{Access, Gfn, GuestId, GuestMemory, PAGE_SIZE, PrivCmd};
+
+use crate::support::{Field, LabGuest, STATUS, a, b, eventually, guest_a};
+
+/// Of the guest's grant table, and what Xen sets in an entry while it is mapped
+/// (`GTF_reading`, `GTF_writing`).
+const GRANT_TABLE: u64 = 0x231;
+const IN_USE: u16 = 1 << 3 | 1 << 4;
+/// What the probe writes into each page, and where.
+const MARK: u64 = 0x6d61_726b_6d61_726b;
+const MARK_AT: usize = 8;
+const BYTE_AT: usize = 100;
+/// The words of a page that the probe changes.
+const BULK_BASE: u64 = 1024;
+
+fn tool(variable: &str) -> String {
+    env::var(variable).unwrap_or_else(|_| panic!("{variable}: run this by `cargo lab test`"))
+}
+
+/// The probe, confined, with `options` for its launch.
+fn probe(guest: GuestId, instance: &str, options: &[&str], words: &[&str]) -> Command {
+    let mut command = Command::new(tool("XEN_LAB_DM_RESTRICT"));
+    command
+        .args(["run", "--domid", &guest.get().to_string()])
+        .args(["--instance", instance])
+        .args(options)
+        .args(["--", &tool("XEN_LAB_GRANT_PROBE")])
+        .args(words)
+        .stdin(Stdio::null());
+    command
+}
+
+/// A probe that goes on. Ended when dropped.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn started(command: &mut Command) -> Started {
+    Started(command.stdout(Stdio::piped()).spawn().unwrap())
+}
+
+const BROKERED: [&str; 2] = ["--grants", "brokered"];
+
+fn outcome(options: &[&str], words: &[&str]) -> Output {
+    probe(a(), "grants", options, words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// It did what it should.
+fn holds(options: &[&str], words: &[&str]) -> String {
+    let output = outcome(options, words);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{words:?}: {out}{err}");
+    assert!(out.contains("as it should be"), "{words:?}: {out}{err}");
+    err
+}
+
+fn word(guest: &LabGuest, field: Field) -> String {
+    guest.get(field).to_string()
+}
+
+/// Events that A received on that port.
+fn events_of_port_2() -> u64 {
+    let privcmd = PrivCmd::open().unwrap();
+    let status = privcmd.guest(a()).map(&[STATUS], Access::Read).unwrap();
+    status.get(0xa0).unwrap()
+}
+
+fn bulk(guest: &LabGuest) -> GuestMemory {
+    let first = guest.get(Field::BulkGfn);
+    let gfns: Vec<_> = (first..first + guest.get(Field::BulkCount))
+        .map(Gfn::new)
+        .collect();
+    let privcmd = PrivCmd::open().unwrap();
+    privcmd.guest(a()).map(&gfns, Access::ReadWrite).unwrap()
+}
+
+/// Grants of A's that Xen has mapped for somebody.
+fn mapped_grants() -> Vec<usize> {
+    let privcmd = PrivCmd::open().unwrap();
+    let table = privcmd
+        .guest(a())
+        .map(
+            &[Gfn::new(GRANT_TABLE), Gfn::new(GRANT_TABLE + 1)],
+            Access::Read,
+        )
+        .unwrap();
+    // The first are xenstored's and the console's.
+    let entries = 8..2 * PAGE_SIZE / 8;
+    entries
+        .filter(|entry| table.get::<u16>(entry * 8).unwrap() & IN_USE != 0)
+        .collect()
+}
+
+#[test]
+fn pages_of_the_guest_are_mapped_for_both_sides() {
+    let (_lock, guest) = guest_a();
+    let count = word(&guest, Field::BulkCount);
+    let words = ["map", &word(&guest, Field::FirstBulk), &count, "1024"];
+    holds(&BROKERED, &words);
+    let memory = bulk(&guest);
+    let domid = u64::from(a().get());
+    for page in 0..memory.pages() {
+        let at = page * PAGE_SIZE + MARK_AT;
+        assert_eq!(memory.get::<u64>(at).unwrap(), MARK);
+        let was = domid << 48 | (BULK_BASE + page as u64) << 32 | MARK_AT as u64;
+        memory.set(at, &was).unwrap();
+    }
+    assert_eq!(mapped_grants(), [0_usize; 0]);
+}
+
+#[test]
+fn what_is_granted_for_reading_is_not_written() {
+    let (_lock, guest) = guest_a();
+    let first = word(&guest, Field::FirstReadOnly);
+    holds(
+        &BROKERED,
+        &["read-only", &first, &word(&guest, Field::ReadOnlyCount)],
+    );
+}
+
+#[test]
+fn what_is_not_granted_is_refused_also_where_another_guest_granted_it() {
+    let (_lock, guest) = guest_a();
+    // B grants more under these numbers than A does.
+    let other = LabGuest::new(b());
+    assert_eq!(other.get(Field::FirstBulk), guest.get(Field::FirstBulk));
+    holds(
+        &["--grants", "brokered=64"],
+        &["refused", "400", "5000", "4294967295"],
+    );
+}
+
+#[test]
+fn copies_go_both_ways() {
+    let (_lock, guest) = guest_a();
+    let words = ["copy", &word(&guest, Field::FirstBulk), "300"];
+    holds(&BROKERED, &words);
+}
+
+#[test]
+fn no_request_on_the_descriptor_is_possible() {
+    let (_lock, _guest) = guest_a();
+    holds(&BROKERED, &["requests"]);
+    for way in ["int80", "x32"] {
+        let output = outcome(&BROKERED, &[way]);
+        let err = text(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(128 + libc::SIGSYS),
+            "{way}: {err}"
+        );
+    }
+}
+
+#[test]
+fn the_other_side_learns_of_the_unmapping_and_of_a_death() {
+    let (_lock, guest) = guest_a();
+    let first = word(&guest, Field::FirstBulk);
+    let memory = bulk(&guest);
+    let was = memory.get::<u64>(BYTE_AT & !7).unwrap();
+    for (verb, code) in [("notify", 0), ("notify-and-die", 128 + libc::SIGABRT)] {
+        let port = word(&guest, Field::Port2);
+        let mut child = started(&mut probe(a(), "grants", &BROKERED, &[verb, &first, &port]));
+        line(&mut child, "set");
+        // The broker looked whose port it is by an event on it, which is over by now.
+        let events = events_of_port_2();
+        assert_eq!(child.0.wait().unwrap().code(), Some(code), "{verb}");
+        eventually("the byte is cleared", || {
+            memory.get::<u8>(BYTE_AT).unwrap() == 0
+        });
+        eventually("the guest has an event more", || {
+            events_of_port_2() > events
+        });
+        memory.set(BYTE_AT & !7, &was).unwrap();
+    }
+}
+
+fn line(child: &mut Started, expected: &str) {
+    let stdout = child.0.stdout.as_mut().unwrap();
+    let mut line = String::new();
+    // By bytes, so that what follows is not lost.
+    let mut reader = BufReader::with_capacity(1, stdout);
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), expected);
+}
+
+#[test]
+fn misuse_is_refused_and_counted() {
+    let (_lock, guest) = guest_a();
+    let first = word(&guest, Field::FirstBulk);
+    holds(&["--grants", "brokered=64"], &["misuse", &first, "64"]);
+    assert_eq!(mapped_grants(), [0_usize; 0]);
+}
+
+#[test]
+fn ports_of_others_cannot_be_named() {
+    let (_lock, guest) = guest_a();
+    let events = xen_restrict::EventChannel::open().unwrap();
+    let theirs = events.bind_unbound_port(b()).unwrap();
+    let port = theirs.port().get().to_string();
+    let first = word(&guest, Field::FirstBulk);
+    holds(&BROKERED, &["other-port", &first, &port]);
+}
+
+#[test]
+fn ten_thousand_cycles_leak_nothing() {
+    let (_lock, guest) = guest_a();
+    let words = ["cycles", &word(&guest, Field::FirstBulk), "2", "10000"];
+    let options = ["--grants", "brokered=8", "--proc"];
+    let mut child = started(&mut probe(a(), "grants", &options, &words));
+    let supervisor = |pid: u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        let resident: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        (files, resident)
+    };
+    line(&mut child, "warm");
+    let (files, resident) = supervisor(child.0.id());
+    line(&mut child, "cycled");
+    let after = supervisor(child.0.id());
+    assert_eq!(after.0, files);
+    assert!(
+        after.1 <= resident + 16,
+        "{resident} pages, then {}",
+        after.1
+    );
+    assert!(child.0.wait().unwrap().success());
+    assert_eq!(mapped_grants(), [0_usize; 0]);
+}
+
+#[test]
+fn an_attacked_broker_lives_and_others_are_served() {
+    let (_lock, guest) = guest_a();
+    let first = word(&guest, Field::FirstBulk);
+    for (verb, says) in [
+        ("unread", ""),
+        ("half", "grants are not served any more"),
+        ("descriptor", "grants are not served any more"),
+        ("closed", ""),
+    ] {
+        let err = holds(&BROKERED, &[verb]);
+        assert!(err.contains(says), "{verb}: {err}");
+    }
+    let mut flood = started(&mut probe(a(), "flood", &BROKERED, &["flood", &first, "5"]));
+    line(&mut flood, "floods");
+    let output = probe(b(), "grants", &BROKERED, &["map", &first, "16", "1024"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(flood.0.try_wait().unwrap().is_none(), "it still floods");
+    assert!(flood.0.wait().unwrap().success());
+    restore_b();
+}
+
+/// What the probe wrote.
+fn restore_b() {
+    let guest = LabGuest::new(b());
+    let first = guest.get(Field::BulkGfn);
+    let gfns: Vec<_> = (first..first + 16).map(Gfn::new).collect();
+    let privcmd = PrivCmd::open().unwrap();
+    let memory = privcmd.guest(b()).map(&gfns, Access::ReadWrite).unwrap();
+    for page in 0..gfns.len() {
+        let at = page * PAGE_SIZE + MARK_AT;
+        let was = u64::from(b().get()) << 48 | (BULK_BASE + page as u64) << 32 | MARK_AT as u64;
+        memory.set(at, &was).unwrap();
+    }
+}
+
+/// Holds pages of A until it is ended.
+fn holder(guest: &LabGuest) -> Started {
+    let words = ["hold", &word(guest, Field::FirstBulk), "64"];
+    let mut child = started(&mut probe(a(), "grants", &BROKERED, &words));
+    line(&mut child, "holds 64");
+    assert_eq!(mapped_grants().len(), 64);
+    child
+}
+
+#[test]
+fn whoever_dies_the_pages_are_unmapped() {
+    let (_lock, guest) = guest_a();
+    for (signal, whose) in [(libc::SIGTERM, "both"), (libc::SIGKILL, "the broker")] {
+        let mut child = holder(&guest);
+        // SAFETY: a child that was not waited for.
+        assert_eq!(unsafe { libc::kill(child.0.id().cast_signed(), signal) }, 0);
+        let status = child.0.wait().unwrap();
+        assert!(
+            status.code() == Some(128 + signal) || status.signal() == Some(signal),
+            "{whose}"
+        );
+        eventually("nothing is mapped", || mapped_grants().is_empty());
+    }
+}
+
+#[test]
+fn a_broker_needs_what_makes_the_boundary() {
+    let (_lock, _guest) = guest_a();
+    for (options, says) in [
+        (vec!["--without", "xen-requests"], "xen-requests"),
+        (vec!["--without", "parent-death"], "parent-death"),
+        (vec!["--profile", "libxl"], "parent-death"),
+        (vec!["--xen", "privcmd"], "gntdev"),
+    ] {
+        let options = [&BROKERED[..], &options].concat();
+        let output = outcome(&options, &["requests"]);
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{options:?}: {err}");
+        assert!(err.contains(says), "{options:?}: {err}");
+    }
+}
+
+#[test]
+fn an_audit_tells_that_it_can_only_be_mapped() {
+    let (_lock, guest) = guest_a();
+    let _holder = holder(&guest);
+    for filters in [&[][..], &["--filters"]] {
+        let output = Command::new(tool("XEN_LAB_DM_RESTRICT"))
+            .args(["audit", "--json", "--domid", &a().get().to_string()])
+            .args(filters)
+            .output()
+            .unwrap();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{filters:?}: {out}{err}");
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let handles = report["reports"][0]["handles"].as_array().unwrap();
+        let gntdev = handles
+            .iter()
+            .find(|handle| handle["device"] == "gntdev" && !handle["fd"].is_null())
+            .unwrap();
+        assert_eq!(gntdev["state"]["kind"], "brokered", "{gntdev}");
+        assert_eq!(gntdev["verdict"], "holds", "{gntdev}");
+    }
+}
