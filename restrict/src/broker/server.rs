@@ -61,6 +61,8 @@ pub(crate) struct Broker<D = Devices> {
     answer: Box<[u64]>,
     /// Bytes of an answer that the process has no room for.
     unsent: usize,
+    /// This turn took time: the next is somebody else's.
+    waited: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +111,7 @@ impl<D: Driver> Broker<D> {
             request: vec![0; LONGEST.div_ceil(8)].into(),
             answer: vec![0; LONGEST_ANSWER.div_ceil(8)].into(),
             unsent: 0,
+            waited: false,
         }
     }
 
@@ -117,13 +120,14 @@ impl<D: Driver> Broker<D> {
     pub(crate) fn advance(&mut self) -> Result<(), Closed> {
         let released = self.driver.released();
         self.release(released);
+        self.waited = false;
         for _ in 0..A_TURN {
             let Some(socket) = self.socket.take() else {
                 break;
             };
             let more = self.serve(&socket)?;
             self.socket = Some(socket);
-            if !more {
+            if !more || self.waited {
                 break;
             }
         }
@@ -163,7 +167,7 @@ impl<D: Driver> Broker<D> {
             }),
             Request::Map(grants) => {
                 let count = u32::try_from(grants.len()).map_err(|_| Errno::EINVAL)?;
-                self.maps.room(count)?;
+                self.room(count)?;
                 let index = self.driver.map(self.guest, grants)?;
                 self.maps.add(index, count);
                 Ok(Done {
@@ -210,12 +214,29 @@ impl<D: Driver> Broker<D> {
     }
 
     fn free_slot(&mut self) -> Result<usize, Errno> {
-        let free = |broker: &Self| broker.releasing.iter().position(Option::is_none);
-        if free(self).is_none() {
-            let released = self.driver.wait_for_release();
-            self.release(released);
+        self.once_released(|broker| {
+            let free = broker.releasing.iter().position(Option::is_none);
+            free.ok_or(Errno::EBUSY)
+        })
+    }
+
+    fn room(&mut self, count: u32) -> Result<(), Errno> {
+        self.once_released(|broker| broker.maps.room(count))
+    }
+
+    /// The kernel takes a moment to tell of pages that are gone.
+    fn once_released<T>(&mut self, of: impl Fn(&Self) -> Result<T, Errno>) -> Result<T, Errno> {
+        loop {
+            let found = of(self);
+            if found.is_ok() || self.releasing.iter().all(Option::is_none) {
+                return found;
+            }
+            self.waited = true;
+            match self.driver.wait_for_release() {
+                0 => return found,
+                released => self.release(released),
+            }
         }
-        free(self).ok_or(Errno::EBUSY)
     }
 
     /// Pages of these slots are gone.
