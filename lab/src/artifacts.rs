@@ -109,6 +109,15 @@ pub(crate) const TOOLS: &[Tool] = &[
         },
     },
     Tool {
+        variable: "XEN_LAB_VCHAN",
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Example,
+            name: "vchan",
+            features: &[],
+        },
+    },
+    Tool {
         variable: "XEN_LAB_GRANT_PROBE",
         program: Program {
             package: "xen-restrict",

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages shared with a guest or with Xen: copied in and out, never borrowed.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU8, Ordering},
+};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -13,7 +16,8 @@ use crate::{
 /// Mapped pages that somebody else may change at any moment.
 ///
 /// All access copies, so what was read does not change after it was checked.
-/// Nothing promises that a copy of several bytes was made at one moment.
+/// A value of 1, 2, 4 or 8 bytes that is aligned to its size is read or written at one
+/// moment; nothing promises that of others. Order is the caller's: `std::sync::atomic::fence`.
 pub struct SharedMemory {
     map: Mmap,
     /// Error per page, `0` where mapped; empty when all are.
@@ -110,6 +114,34 @@ impl SharedMemory {
         self.write(offset, value.as_bytes())
     }
 
+    /// Sets bits of a byte in one step, for both sides; returns what it was.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn fetch_or(&self, offset: usize, bits: u8) -> Result<u8, AccessError> {
+        Ok(self.byte(offset)?.fetch_or(bits, Ordering::SeqCst))
+    }
+
+    /// Keeps these bits of a byte only, in one step, for both sides; returns what it was.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn fetch_and(&self, offset: usize, bits: u8) -> Result<u8, AccessError> {
+        Ok(self.byte(offset)?.fetch_and(bits, Ordering::SeqCst))
+    }
+
+    /// One that can be written.
+    fn byte(&self, offset: usize) -> Result<&AtomicU8, AccessError> {
+        if self.access() == Access::Read {
+            return Err(AccessError::ReadOnly);
+        }
+        self.check(offset, 1)?;
+        let at = self.map.start().as_ptr().wrapping_add(offset);
+        // SAFETY: `check` proved that it is mapped; `self` keeps it so. All access here is
+        // atomic, as is the other side's.
+        Ok(unsafe { AtomicU8::from_ptr(at) })
+    }
+
     fn check(&self, offset: usize, length: usize) -> Result<(), AccessError> {
         let size = self.len();
         let end = offset.checked_add(length).filter(|end| *end <= size);
@@ -195,6 +227,16 @@ pub enum AccessError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bits_of_a_byte_are_changed_in_place() {
+        let memory = pages(&[0]);
+        memory.set(7, &0b0101_u8).unwrap();
+        assert_eq!(memory.fetch_or(7, 0b0010), Ok(0b0101));
+        assert_eq!(memory.fetch_and(7, !0b0001), Ok(0b0111));
+        assert_eq!(memory.get::<u8>(7), Ok(0b0110));
+        assert!(memory.fetch_or(PAGE_SIZE, 1).is_err());
+    }
 
     fn pages(errors: &[i32]) -> SharedMemory {
         let map = Mmap::anonymous(errors.len()).unwrap();

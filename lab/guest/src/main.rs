@@ -12,6 +12,7 @@
 mod cpu;
 mod layout;
 mod mem;
+mod ring;
 mod xen;
 
 use core::arch::global_asm;
@@ -28,6 +29,7 @@ mod command {
     pub(crate) const MMIO: u64 = 2;
     pub(crate) const SHUTDOWN: u64 = 3;
     pub(crate) const PORT_IO_SIZES: u64 = 4;
+    pub(crate) const RING: u64 = 5;
 }
 
 fn status(offset: u64) -> u64 {
@@ -122,13 +124,14 @@ fn serve(ports: &[u32; 4]) -> ! {
             command::PORT_IO => run(command, ports, port_io),
             command::MMIO => run(command, ports, mmio),
             command::PORT_IO_SIZES => run(command, ports, port_io_sizes),
+            command::RING => serve_ring(ports),
             command::SHUTDOWN => xen::power_off(),
             _ => xen::sleep(ports, IDLE_NANOSECONDS),
         }
     }
 }
 
-fn answer_events(ports: &[u32; 4]) {
+fn answer_events(ports: &[u32]) {
     for (&port, counter) in ports.iter().zip(word::EVENTS) {
         if xen::take_event(port) {
             count(counter);
@@ -149,11 +152,35 @@ fn run(command: u64, ports: &[u32; 4], iteration: fn(u32) -> bool) {
         k += 1;
         answer_events(ports);
     }
+    finish(command);
+}
+
+fn finish(command: u64) {
     // A command that dom0 wrote meanwhile is not overwritten.
     if status(word::COMMAND) == command {
         set_status(word::COMMAND, 0);
     }
     count(word::DONE);
+}
+
+/// Until the command changes. The last port is the ring's: its events are not answered.
+fn serve_ring(ports: &[u32; 4]) {
+    let [others @ .., rings] = ports;
+    ring::open();
+    while status(word::COMMAND) == command::RING {
+        answer_events(others);
+        xen::take_event(*rings);
+        match ring::step(|| xen::notify(*rings)) {
+            ring::Step::Moved => count(word::ITERATIONS),
+            ring::Step::Idle => xen::sleep(ports, IDLE_NANOSECONDS),
+            ring::Step::Nonsense => {
+                count(word::ERRORS);
+                break;
+            }
+        }
+    }
+    ring::close(status(word::DOMID));
+    finish(command::RING);
 }
 
 fn port_io(k: u32) -> bool {

@@ -23,6 +23,16 @@ pub(crate) fn write32(address: u64, value: u32) {
     unsafe { (address as *mut u32).write_volatile(value) }
 }
 
+pub(crate) fn read8(address: u64) -> u8 {
+    // SAFETY: as in `read`.
+    unsafe { (address as *const u8).read_volatile() }
+}
+
+pub(crate) fn write8(address: u64, value: u8) {
+    // SAFETY: as in `read`.
+    unsafe { (address as *mut u8).write_volatile(value) }
+}
+
 /// Fills a page with `tag` plus the byte offset of each word.
 pub(crate) fn fill(frame: u64, tag: u64) {
     for offset in (0..4096).step_by(8) {

@@ -134,6 +134,16 @@ impl<D: Driver> Broker<D> {
         Ok(())
     }
 
+    /// The process has ended: its pages are gone, or are about to be. Sends the events that
+    /// it wanted for those that it gave back, as far as the kernel tells in time.
+    pub(crate) fn finish(&mut self) {
+        self.socket = None;
+        let _ = self.once_released(|broker| {
+            let waits = broker.releasing.iter().any(Option::is_some);
+            if waits { Err(Errno::EBUSY) } else { Ok(()) }
+        });
+    }
+
     /// One request; whether there may be more.
     fn serve(&mut self, socket: &OwnedFd) -> Result<bool, Closed> {
         if self.unsent > 0 && !self.send(socket)? {

@@ -80,6 +80,9 @@ impl Watch<'_> {
             self.look_at_guest();
         };
         self.started.processes.end();
+        if let Some(mut broker) = self.started.broker.take() {
+            broker.finish();
+        }
         if let Some(control) = &mut self.control {
             control.answer(&Err("the program ended before it was sealed".into()));
         }

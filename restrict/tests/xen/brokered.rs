@@ -11,7 +11,7 @@ use std::{
 
 use xen_restrict::{Access, Gfn, GuestId, GuestMemory, PAGE_SIZE, PrivCmd};
 
-use crate::support::{Field, LabGuest, STATUS, a, b, eventually, guest_a};
+use crate::support::{Field, LabGuest, Order, STATUS, a, b, eventually, guest_a};
 
 /// Of the guest's grant table, and what Xen sets in an entry while it is mapped
 /// (`GTF_reading`, `GTF_writing`).
@@ -188,7 +188,7 @@ fn the_other_side_learns_of_the_unmapping_and_of_a_death() {
         eventually("the byte is cleared", || {
             memory.get::<u8>(BYTE_AT).unwrap() == 0
         });
-        eventually("the guest has an event more", || {
+        eventually(&format!("the guest has an event more: {verb}"), || {
             events_of_port_2() > events
         });
         memory.set(BYTE_AT & !7, &was).unwrap();
@@ -309,6 +309,36 @@ fn whoever_dies_the_pages_are_unmapped() {
         );
         eventually("nothing is mapped", || mapped_grants().is_empty());
     }
+}
+
+/// `srv_live` of the guest's control page.
+const SERVER_LIVE: usize = 21;
+
+#[test]
+fn a_confined_process_talks_with_its_guest_by_vchan() {
+    let (_lock, guest) = guest_a();
+    let memory = bulk(&guest);
+    memory.set(SERVER_LIVE, &0_u8).unwrap();
+    let running = guest.order(Order::Ring, 0);
+    eventually("the server is there", || {
+        memory.get::<u8>(SERVER_LIVE).unwrap() == 1
+    });
+    let (reference, port) = (word(&guest, Field::FirstBulk), word(&guest, Field::Port3));
+    let output = Command::new(tool("XEN_LAB_DM_RESTRICT"))
+        .args(["run", "--domid", &a().get().to_string()])
+        .args(["--xen", "evtchn,gntdev", "--grants", "brokered=64"])
+        .args(["--", &tool("XEN_LAB_VCHAN"), &reference, &port, "4"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains("all inverted"), "{out}{err}");
+    assert_eq!(running.errors(), 0);
+    drop(running);
+    eventually("the pages are what they were", || {
+        memory.get::<u64>(32 * PAGE_SIZE + 8).unwrap() & 0xffff_ffff == 8
+    });
 }
 
 #[test]

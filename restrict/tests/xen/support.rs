@@ -121,6 +121,7 @@ pub(crate) enum Order {
     Ports = 1,
     Memory = 2,
     PortSizes = 4,
+    Ring = 5,
 }
 
 impl LabGuest {
