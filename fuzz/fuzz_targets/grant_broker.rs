@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    xen_restrict_fuzz::grant_broker::is_read_or_refused(data);
+});

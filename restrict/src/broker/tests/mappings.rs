@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Indices, and the pages that count.
+
+use super::{
+    super::{devices::SLOTS, message::Terms},
+    *,
+};
+
+#[test]
+fn the_terms_are_those_of_the_launch() {
+    let mut conversation = Conversation::new();
+    let (_, tail) = conversation.ask(operation::TERMS, 0, &[]).unwrap();
+    let terms = Terms {
+        guest: GUEST.get().into(),
+        quota: QUOTA,
+        max_grants: 4096,
+        max_segments: 256,
+        copy_bytes: 1 << 20,
+        zero: 0,
+    };
+    assert_eq!(tail, terms.as_bytes());
+}
+
+#[test]
+fn an_index_is_made_and_given_back() {
+    let mut conversation = Conversation::new();
+    assert_eq!(conversation.map(2), Ok(0));
+    assert_eq!(conversation.map(1), Ok(2 * 4096));
+    assert_eq!(conversation.unmap(0, 2), Ok(()));
+    // The lowest that is free.
+    assert_eq!(conversation.map(1), Ok(0));
+    assert_eq!(conversation.broker.used(), conversation.kernel().pages());
+}
+
+#[test]
+fn no_references_are_no_mapping() {
+    assert_eq!(Conversation::new().map(0), Err(Errno::EINVAL));
+}
+
+#[test]
+fn what_the_kernel_refuses_does_not_count() {
+    let mut conversation = Conversation::new();
+    conversation.kernel().fails = Some(Errno::ENOMEM);
+    assert_eq!(conversation.map(QUOTA), Err(Errno::ENOMEM));
+    assert_eq!(conversation.map(QUOTA), Ok(0));
+}
+
+#[test]
+fn a_forged_index_or_count_names_nothing() {
+    let mut conversation = Conversation::new();
+    let index = conversation.map(3).unwrap();
+    let forged = [1, 4095, 4096, 2 * 4096, 1 << 63, u64::MAX].map(|index| (index, 3));
+    let counts = [0, 1, 2, 4, u32::MAX].map(|count| (index, count));
+    for (index, count) in forged.into_iter().chain(counts) {
+        assert_eq!(conversation.unmap(index, count), Err(Errno::ENOENT));
+        let notify = Notify {
+            index,
+            ..Notify::default()
+        };
+        let expected = if count == 0 {
+            Errno::EINVAL
+        } else {
+            Errno::ENOENT
+        };
+        assert_eq!(conversation.notify(count, notify), Err(expected));
+    }
+    assert_eq!(conversation.unmap(index, 3), Ok(()));
+}
+
+#[test]
+fn an_index_is_given_back_once() {
+    let mut conversation = Conversation::new();
+    let index = conversation.map(3).unwrap();
+    let other = conversation.map(3).unwrap();
+    assert_eq!(conversation.unmap(index, 3), Ok(()));
+    assert_eq!(conversation.unmap(index, 3), Err(Errno::ENOENT));
+    assert_eq!(conversation.unmap(other, 3), Ok(()));
+    conversation.turn().unwrap();
+    assert_eq!(conversation.broker.used(), 0);
+}
+
+#[test]
+fn no_more_than_the_quota_is_mapped() {
+    let mut conversation = Conversation::new();
+    assert_eq!(conversation.map(QUOTA + 1), Err(Errno::EDQUOT));
+    conversation.map(QUOTA - 1).unwrap();
+    assert_eq!(conversation.map(2), Err(Errno::EDQUOT));
+    conversation.map(1).unwrap();
+    assert_eq!(conversation.map(1), Err(Errno::EDQUOT));
+    assert_eq!(conversation.kernel().pages(), QUOTA);
+}
+
+#[test]
+fn pages_that_are_given_back_count_while_they_are_mapped() {
+    let mut conversation = Conversation::new();
+    conversation.keep(QUOTA).unwrap();
+    assert_eq!(conversation.map(1), Err(Errno::EDQUOT));
+    conversation.kernel().munmap_lingering();
+    assert_eq!(conversation.map(QUOTA), Ok(0));
+}
+
+#[test]
+fn an_index_that_is_used_again_has_pages_of_its_own() {
+    let mut conversation = Conversation::new();
+    conversation.keep(2).unwrap();
+    conversation.keep(3).unwrap();
+    assert_eq!(conversation.map(2), Ok(0));
+    conversation.kernel().munmap_lingering();
+    conversation.turn().unwrap();
+    assert_eq!(conversation.broker.used(), 5);
+    assert_eq!(conversation.unmap(0, 2), Ok(()));
+}
+
+#[test]
+fn so_many_can_be_given_back_that_are_mapped_still() {
+    let mut conversation = Conversation::new();
+    for _ in 0..SLOTS {
+        conversation.keep(1).unwrap();
+    }
+    let index = conversation.map(1).unwrap();
+    for _ in 0..3 {
+        assert_eq!(conversation.unmap(index, 1), Err(Errno::EBUSY));
+    }
+    // It is still what it was.
+    assert_eq!(conversation.kernel().pages(), 9);
+    assert_eq!(conversation.broker.used(), 9);
+    conversation.kernel().munmap_lingering();
+    assert_eq!(conversation.unmap(index, 1), Ok(()));
+}
+
+#[test]
+fn a_release_that_the_kernel_is_about_to_tell_of_is_waited_for() {
+    let mut conversation = Conversation::new();
+    conversation.kernel().slow = true;
+    for _ in 0..3 {
+        let index = conversation.map(QUOTA).unwrap();
+        conversation.unmap(index, QUOTA).unwrap();
+    }
+    for _ in 0..3 * SLOTS {
+        let index = conversation.map(1).unwrap();
+        conversation.unmap(index, 1).unwrap();
+    }
+}
+
+/// Waiting takes time that is the supervisor's.
+#[test]
+fn one_wait_is_a_turn() {
+    let mut conversation = Conversation::new();
+    for _ in 0..SLOTS {
+        conversation.keep(1).unwrap();
+    }
+    let index = conversation.map(1).unwrap();
+    let waits = conversation.kernel().waits;
+    let hopeless = message(head(operation::UNMAP, 1), index.as_bytes());
+    for _ in 0..10 {
+        conversation.say(&hopeless).unwrap();
+    }
+    for turn in 1..=10 {
+        conversation.turn().unwrap();
+        assert_eq!(conversation.kernel().waits, waits + turn);
+    }
+}
+
+#[test]
+fn who_has_nothing_to_release_is_not_waited_for() {
+    let mut conversation = Conversation::new();
+    conversation.map(QUOTA).unwrap();
+    assert_eq!(conversation.map(1), Err(Errno::EDQUOT));
+    assert_eq!(conversation.kernel().waits, 0);
+}
+
+#[test]
+fn the_end_waits_no_longer_than_something_happens() {
+    let mut conversation = Conversation::new();
+    conversation.kernel().slow = true;
+    conversation.keep(1).unwrap();
+    conversation.keep(1).unwrap();
+    conversation.kernel().munmap_lingering();
+    conversation.broker.finish();
+    assert_eq!(conversation.kernel().waits, 2);
+    assert_eq!(conversation.broker.used(), 1);
+}
