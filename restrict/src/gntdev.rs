@@ -334,8 +334,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         if let Some(broker) = &self.broker {
-            // Where it is gone, this process is about to be.
-            let _ = broker.unmap(self.index, self.pages());
+            broker.unmap(self.index, self.pages());
             return;
         }
         let mut unmap = gntdev::UnmapGrantRef {

@@ -22,6 +22,7 @@ const RIGHT_PROD: u64 = 12;
 /// Orders, then `cli_live`, `srv_live`, `cli_notify`, `srv_notify`, a byte each.
 const ORDERS: u64 = 16;
 const SERVER_LIVE: u64 = 21;
+/// What the client is to tell of, as the server asks; and the reverse.
 const CLIENT_NOTIFY: u64 = 22;
 const SERVER_NOTIFY: u64 = 23;
 const GRANTS: u64 = 24;
@@ -92,7 +93,7 @@ pub(crate) fn step(notify: impl Fn()) -> Step {
             mem::write32(CONTROL + LEFT_CONS, from.wrapping_add(length));
             mem::write32(CONTROL + RIGHT_PROD, to.wrapping_add(length));
             fence(Ordering::SeqCst);
-            let wanted = byte(CLIENT_NOTIFY).fetch_and(!(READ | WRITE), Ordering::SeqCst);
+            let wanted = byte(SERVER_NOTIFY).fetch_and(!(READ | WRITE), Ordering::SeqCst);
             if wanted & (READ | WRITE) != 0 {
                 notify();
             }
@@ -102,7 +103,7 @@ pub(crate) fn step(notify: impl Fn()) -> Step {
             return Step::Idle;
         }
         // Once more: something may have come before the client saw that we ask.
-        byte(SERVER_NOTIFY).fetch_or(READ | WRITE, Ordering::SeqCst);
+        byte(CLIENT_NOTIFY).fetch_or(READ | WRITE, Ordering::SeqCst);
         asked = true;
     }
 }

@@ -190,11 +190,17 @@ fn notified(given: &Given, numbers: &[u32]) -> MappedGrants {
     pages
 }
 
+/// Who looks from outside has time to, before anything is unmapped.
+fn set() {
+    println!("set");
+    thread::sleep(Duration::from_millis(700));
+}
+
 pub(crate) fn notify(numbers: &[u32]) {
     let given = given();
     let pages = notified(&given, numbers);
     thread::sleep(Duration::from_millis(200));
-    println!("set");
+    set();
     drop(pages);
     // The event is sent when the kernel has told the broker.
     thread::sleep(Duration::from_millis(200));
@@ -204,7 +210,7 @@ pub(crate) fn notify_and_die(numbers: &[u32]) {
     let given = given();
     let _pages = notified(&given, numbers);
     thread::sleep(Duration::from_millis(200));
-    println!("set");
+    set();
     std::process::abort();
 }
 

@@ -23,7 +23,7 @@ const LEFT_ORDER: usize = 16;
 const RIGHT_ORDER: usize = 18;
 const CLIENT_LIVE: usize = 20;
 const SERVER_LIVE: usize = 21;
-/// What the client wants to be told; and the server.
+/// What the client is to tell of, as the server asks; and the reverse.
 const CLIENT_NOTIFY: usize = 22;
 const SERVER_NOTIFY: usize = 23;
 const GRANTS: usize = 24;
@@ -136,7 +136,7 @@ impl Channel {
     /// any more.
     pub(crate) fn wait(&mut self, to_write: bool) -> io::Result<()> {
         let wanted = WRITE | if to_write { READ } else { 0 };
-        let asked = self.control.fetch_or(CLIENT_NOTIFY, wanted);
+        let asked = self.control.fetch_or(SERVER_NOTIFY, wanted);
         asked.map_err(io::Error::other)?;
         // Something may have come before the server saw that.
         let (cons, prod) = self.to_client.counters(&self.control)?;
@@ -171,7 +171,7 @@ impl Channel {
             .set(counter, &was.wrapping_add(length))
             .map_err(io::Error::other)?;
         fence(Ordering::SeqCst);
-        let wanted = self.control.fetch_and(SERVER_NOTIFY, !what);
+        let wanted = self.control.fetch_and(CLIENT_NOTIFY, !what);
         if wanted.map_err(io::Error::other)? & what != 0 {
             self.port.notify()?;
         }

@@ -16,8 +16,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::{
     buffer::Shared,
     message::{
-        Answer, COPY_BYTES, Head, LONGEST, LONGEST_ANSWER, MAX_GRANTS, MAX_SEGMENTS, Notify,
-        Segment, Terms, VERSION, operation,
+        Answer, COPY_BYTES, Head, LONGEST, LONGEST_ANSWER, MAX_GRANTS, MAX_SEGMENTS, NOBODY_WAITS,
+        Notify, Segment, Terms, VERSION, operation,
     },
 };
 use crate::{
@@ -112,11 +112,15 @@ impl Client {
         }
     }
 
-    /// Gives it back.
-    pub(crate) fn unmap(&self, index: u64, pages: u32) -> Result<(), Cause> {
+    /// Gives it back. Nobody waits for that.
+    pub(crate) fn unmap(&self, index: u64, pages: u32) {
         let mut line = self.line();
-        line.ask(operation::UNMAP, pages, index.as_bytes())
-            .map(drop)
+        let index = index.as_bytes();
+        if let Some(to) = line.body().get_mut(..index.len()) {
+            to.copy_from_slice(index);
+        }
+        // Where the broker is gone, this process is about to be.
+        let _ = line.tell(operation::UNMAP, NOBODY_WAITS, pages, index.len());
     }
 
     /// `notify` is what the driver would get, for the index and a byte of it.
@@ -172,32 +176,18 @@ impl Line {
         count: u32,
         length: usize,
     ) -> Result<(Answer, &[u8]), Cause> {
-        if self.broken {
-            return Err(Cause::BrokerGone);
-        }
-        self.tag = self.tag.wrapping_add(1);
-        let head = Head {
-            version: VERSION,
-            operation,
-            tag: self.tag,
-            count,
-            zero: 0,
-        };
-        let bytes = self.request.as_mut_bytes();
-        if let Some(to) = bytes.get_mut(..size_of::<Head>()) {
-            to.copy_from_slice(head.as_bytes());
-        }
-        let request = bytes.get(..size_of::<Head>() + length).unwrap_or_default();
+        self.tag = self.tag.wrapping_add(1).max(NOBODY_WAITS + 1);
+        let tag = self.tag;
+        self.tell(operation, tag, count, length)?;
         // Until there is an answer that is one.
         self.broken = true;
         let fd = self.socket.as_raw_fd();
-        again(|| send(fd, request, MsgFlags::MSG_NOSIGNAL)).map_err(gone)?;
         let into = self.answer.as_mut_bytes();
         let received = again(|| recv(fd, into, MsgFlags::empty())).map_err(gone)?;
         let bytes = self.answer.as_bytes().get(..received);
         let (answer, tail) =
             Answer::read_from_prefix(bytes.unwrap_or_default()).map_err(|_| Cause::BrokerGone)?;
-        let ours = (answer.version, answer.operation, answer.tag) == (VERSION, operation, head.tag);
+        let ours = (answer.version, answer.operation, answer.tag) == (VERSION, operation, tag);
         if !ours {
             return Err(Cause::BrokerGone);
         }
@@ -207,6 +197,29 @@ impl Line {
             Ok(error) => Err(Cause::errno(Errno::from_raw(error))),
             Err(_) => Err(Cause::BrokerGone),
         }
+    }
+
+    /// Sends what is in the body.
+    fn tell(&mut self, operation: u16, tag: u32, count: u32, length: usize) -> Result<(), Cause> {
+        if self.broken {
+            return Err(Cause::BrokerGone);
+        }
+        let head = Head {
+            version: VERSION,
+            operation,
+            tag,
+            count,
+            zero: 0,
+        };
+        let bytes = self.request.as_mut_bytes();
+        if let Some(to) = bytes.get_mut(..size_of::<Head>()) {
+            to.copy_from_slice(head.as_bytes());
+        }
+        let request = bytes.get(..size_of::<Head>() + length);
+        let fd = self.socket.as_raw_fd();
+        let request = request.unwrap_or_default();
+        again(|| send(fd, request, MsgFlags::MSG_NOSIGNAL)).map_err(gone)?;
+        Ok(())
     }
 
     /// As many as one message takes; how many.

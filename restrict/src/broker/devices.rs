@@ -187,17 +187,16 @@ impl Driver for Devices {
 
     fn released(&mut self) -> u32 {
         let mut slots = 0;
+        // More than there are.
         let mut ports = [0_u32; 2 * SLOTS];
-        while let Ok(bytes) = read(&self.releases, ports.as_mut_bytes()) {
-            let arrived = ports.get(..bytes / 4).unwrap_or_default();
-            for (slot, channel) in self.channels.iter().enumerate() {
-                slots |= u32::from(arrived.contains(&channel.hears)) << slot;
-            }
+        let bytes = read(&self.releases, ports.as_mut_bytes()).unwrap_or(0);
+        let arrived = ports.get(..bytes / 4).unwrap_or_default();
+        for (slot, channel) in self.channels.iter().enumerate() {
+            slots |= u32::from(arrived.contains(&channel.hears)) << slot;
+        }
+        if !arrived.is_empty() {
             // Each stays masked until it is written back.
-            let unmasked = write(&self.releases, arrived.as_bytes());
-            if bytes == 0 || unmasked.is_err() {
-                break;
-            }
+            let _ = write(&self.releases, arrived.as_bytes());
         }
         slots
     }

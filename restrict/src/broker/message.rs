@@ -24,6 +24,9 @@ pub const LONGEST: usize = size_of::<Head>() + MAX_GRANTS * size_of::<u32>();
 /// Bytes of the longest answer.
 pub const LONGEST_ANSWER: usize = size_of::<Answer>() + MAX_SEGMENTS * size_of::<i16>();
 
+/// A [`Head::tag`]: the request is not answered.
+pub const NOBODY_WAITS: u32 = 0;
+
 const PAGE: u64 = 4096;
 
 /// What is asked for: [`Head::operation`].
@@ -50,7 +53,7 @@ pub struct Head {
     pub version: u16,
     /// One of [`operation`].
     pub operation: u16,
-    /// Comes back in the answer.
+    /// Comes back in the answer; [`NOBODY_WAITS`] if there is to be none.
     pub tag: u32,
     /// Of what follows, or pages of an index.
     pub count: u32,

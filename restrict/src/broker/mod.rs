@@ -13,8 +13,10 @@ mod devices;
 mod maps;
 pub mod message;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use buffer::Shared;
 pub(crate) use client::Client;
 pub(crate) use devices::Devices;
-pub(crate) use server::{Broker, Closed};
+pub(crate) use server::{Broker, Closed, Ready};

@@ -24,13 +24,10 @@ use super::{
     maps::{Maps, Notice},
     message::{
         self, Answer, COPY_BYTES, Head, LONGEST, LONGEST_ANSWER, MAX_GRANTS, MAX_SEGMENTS,
-        Malformed, Notify, Place, Request, Segment, Terms, VERSION,
+        Malformed, NOBODY_WAITS, Notify, Place, Request, Segment, Terms, VERSION,
     },
 };
 use crate::{ids::GuestId, mmap::Mmap};
-
-/// Requests that are served before somebody else has a turn.
-const A_TURN: usize = 64;
 
 /// Why the broker does not talk with its process any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +40,13 @@ pub(crate) enum Closed {
     Descriptors,
     #[error("the socket failed: {0}")]
     Socket(Errno),
+}
+
+/// Which of [`Broker::fds`] have something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ready {
+    pub(crate) released: bool,
+    pub(crate) socket: bool,
 }
 
 /// One guest's, for one process.
@@ -61,8 +65,6 @@ pub(crate) struct Broker<D = Devices> {
     answer: Box<[u64]>,
     /// Bytes of an answer that the process has no room for.
     unsent: usize,
-    /// This turn took time: the next is somebody else's.
-    waited: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,27 +113,30 @@ impl<D: Driver> Broker<D> {
             request: vec![0; LONGEST.div_ceil(8)].into(),
             answer: vec![0; LONGEST_ANSWER.div_ceil(8)].into(),
             unsent: 0,
-            waited: false,
         }
     }
 
-    /// Serves what has come. An error once: it does not talk with the process any more;
-    /// what is mapped stays, until that ends.
-    pub(crate) fn advance(&mut self) -> Result<(), Closed> {
-        let released = self.driver.released();
-        self.release(released);
-        self.waited = false;
-        for _ in 0..A_TURN {
-            let Some(socket) = self.socket.take() else {
-                break;
-            };
-            let more = self.serve(&socket)?;
+    /// Serves what has come, one request at most: then somebody else has a turn. An error
+    /// once: it does not talk with the process any more; what is mapped stays, until that
+    /// ends.
+    pub(crate) fn advance(&mut self, ready: Ready) -> Result<(), Closed> {
+        if ready.released {
+            let released = self.driver.released();
+            self.release(released);
+        }
+        if ready.socket
+            && let Some(socket) = self.socket.take()
+        {
+            self.serve(&socket)?;
             self.socket = Some(socket);
-            if !more || self.waited {
-                break;
-            }
         }
         Ok(())
+    }
+
+    /// Pages that count.
+    #[cfg(test)]
+    pub(super) fn used(&self) -> u32 {
+        self.maps.used()
     }
 
     /// The process has ended: its pages are gone, or are about to be. Sends the events that
@@ -144,15 +149,14 @@ impl<D: Driver> Broker<D> {
         });
     }
 
-    /// One request; whether there may be more.
-    fn serve(&mut self, socket: &OwnedFd) -> Result<bool, Closed> {
-        if self.unsent > 0 && !self.send(socket)? {
-            return Ok(false);
+    /// The answer that there was no room for, or else one request.
+    fn serve(&mut self, socket: &OwnedFd) -> Result<(), Closed> {
+        if self.unsent > 0 {
+            return self.send(socket);
         }
         let length = match receive(socket, self.request.as_mut_bytes()) {
             Ok(length) => length,
-            Err(Closed::Socket(Errno::EAGAIN)) => return Ok(false),
-            Err(Closed::Socket(Errno::EINTR)) => return Ok(true),
+            Err(Closed::Socket(Errno::EAGAIN | Errno::EINTR)) => return Ok(()),
             Err(closed) => return Err(closed),
         };
         // Taken out, so that what is done for it can borrow the rest.
@@ -165,6 +169,9 @@ impl<D: Driver> Broker<D> {
             .map(|(head, decoded)| (head, decoded.and_then(|request| self.perform(request))));
         self.request = request;
         let (head, done) = outcome?;
+        if head.tag == NOBODY_WAITS {
+            return Ok(());
+        }
         self.unsent = self.write_answer(head, done);
         self.send(socket)
     }
@@ -241,7 +248,6 @@ impl<D: Driver> Broker<D> {
             if found.is_ok() || self.releasing.iter().all(Option::is_none) {
                 return found;
             }
-            self.waited = true;
             match self.driver.wait_for_release() {
                 0 => return found,
                 released => self.release(released),
@@ -341,17 +347,16 @@ impl<D: Driver> Broker<D> {
         length
     }
 
-    /// Whether there was room for it.
-    fn send(&mut self, socket: &OwnedFd) -> Result<bool, Closed> {
+    /// If there is room for it.
+    fn send(&mut self, socket: &OwnedFd) -> Result<(), Closed> {
         let bytes = self.answer.as_bytes().get(..self.unsent);
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         match send(socket.as_raw_fd(), bytes.unwrap_or_default(), flags) {
             Ok(_) => {
                 self.unsent = 0;
-                Ok(true)
+                Ok(())
             }
-            Err(Errno::EAGAIN) => Ok(false),
-            Err(Errno::EINTR) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(Closed::ByProgram),
             Err(errno) => Err(Closed::Socket(errno)),
         }
@@ -359,7 +364,7 @@ impl<D: Driver> Broker<D> {
 }
 
 impl Broker {
-    /// What to wait for.
+    /// What to wait for: the kernel's word that pages are gone, and the socket.
     pub(crate) fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         // No more requests while there is no room for an answer.
         let flags = match self.unsent {
@@ -370,7 +375,13 @@ impl Broker {
             .socket
             .iter()
             .map(move |socket| (socket.as_fd(), flags));
-        socket.chain([(self.driver.fd(), PollFlags::POLLIN)])
+        // Who waits for room looks by itself; else only an event that is owed is urgent.
+        let owed = self.releasing.iter().flatten().any(|r| r.port.is_some());
+        let released = match owed {
+            true => PollFlags::POLLIN,
+            false => PollFlags::empty(),
+        };
+        std::iter::once((self.driver.fd(), released)).chain(socket)
     }
 }
 
@@ -380,7 +391,11 @@ fn receive(socket: &OwnedFd, into: &mut [u8]) -> Result<usize, Closed> {
     let mut into = [IoSliceMut::new(into)];
     let flags = MsgFlags::MSG_DONTWAIT;
     let received =
-        recvmsg::<()>(socket.as_raw_fd(), &mut into, None, flags).map_err(Closed::Socket)?;
+        recvmsg::<()>(socket.as_raw_fd(), &mut into, None, flags).map_err(|errno| match errno {
+            // An answer was not read.
+            Errno::ECONNRESET => Closed::ByProgram,
+            other => Closed::Socket(other),
+        })?;
     if received.flags.contains(MsgFlags::MSG_CTRUNC) {
         return Err(Closed::Descriptors);
     }

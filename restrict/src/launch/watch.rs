@@ -28,7 +28,7 @@ use super::{
     with_causes,
 };
 use crate::{
-    broker::{Broker, Closed},
+    broker::{Broker, Closed, Ready},
     confine::Mechanism,
 };
 
@@ -37,14 +37,6 @@ const GUEST: Duration = Duration::from_secs(1);
 
 /// What there can be to wait for: two of each program's output, grants, control.
 const MOST_FDS: usize = 32;
-
-/// What a wait ended for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Woken {
-    /// Requests for grants, and nothing else.
-    ByBroker,
-    ByOthers,
-}
 
 /// The supervisor's state while the program runs.
 pub(crate) struct Watch<'a> {
@@ -63,11 +55,11 @@ pub(crate) struct Watch<'a> {
 impl Watch<'_> {
     pub(crate) fn until_ended(mut self, signals: &SignalFd) -> Ended {
         let ended = loop {
-            if self.wait(signals) == Woken::ByBroker {
-                self.serve_grants();
+            let (ready, others) = self.wait(signals);
+            self.serve_grants(ready);
+            if !others {
                 continue;
             }
-            self.serve_grants();
             if let Some(ended) = self.signals(signals) {
                 break ended;
             }
@@ -93,9 +85,9 @@ impl Watch<'_> {
         ended
     }
 
-    /// Until there is something to do. Nothing is allocated: a request for grants is answered
-    /// by way of here.
-    fn wait(&self, signals: &SignalFd) -> Woken {
+    /// Until there is something to do: for the broker, and whether for others. Nothing is
+    /// allocated: each request for grants comes by way of here.
+    fn wait(&self, signals: &SignalFd) -> (Ready, bool) {
         let readable = |fd| (fd, PollFlags::POLLIN);
         let relays = self.started.relays.iter().filter_map(|relay| relay.wants());
         let notify = self.started.notify.iter();
@@ -129,16 +121,18 @@ impl Watch<'_> {
         let due = next.is_some_and(|at| at <= Instant::now());
         let (brokers, others) = fds.split_at(brokers);
         let woken = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
-        match brokers.iter().any(woken) && !due && !others.iter().any(woken) {
-            true => Woken::ByBroker,
-            false => Woken::ByOthers,
-        }
+        let ready = Ready {
+            released: brokers.first().is_some_and(woken),
+            socket: brokers.get(1).is_some_and(woken),
+        };
+        let any = ready != Ready::default();
+        (ready, !any || due || others.iter().any(woken))
     }
 
     /// Answers the program's requests for grants.
-    fn serve_grants(&mut self) {
+    fn serve_grants(&mut self, ready: Ready) {
         if let Some(broker) = &mut self.started.broker
-            && let Err(closed) = broker.advance()
+            && let Err(closed) = broker.advance(ready)
             && closed != Closed::ByProgram
         {
             (self.tell)(Event::Warning(format!(

@@ -175,6 +175,10 @@ impl Driver for Fake {
 
     fn notify(&mut self, index: u64, action: UnmapNotifyAction, port: u32) -> Result<(), Errno> {
         let mut kernel = self.lock();
+        let sends = action.contains(UnmapNotifyAction::SEND_EVENT);
+        let clears = action.contains(UnmapNotifyAction::CLEAR_BYTE);
+        // The driver would take any port of dom0.
+        assert!(!sends || port >= SLOT_PORT || kernel.ports.contains(&port));
         if kernel
             .lost_meanwhile
             .take_if(|lost| *lost == port)
@@ -185,8 +189,6 @@ impl Driver for Fake {
         let (start, pages) = kernel.maps.range_mut(..=index).next_back().unwrap();
         let offset = index - start;
         assert!(offset < u64::from(pages.count) * PAGE_SIZE as u64);
-        let sends = action.contains(UnmapNotifyAction::SEND_EVENT);
-        let clears = action.contains(UnmapNotifyAction::CLEAR_BYTE);
         pages.sends = sends.then_some(port);
         pages.clears = clears.then_some(offset);
         Ok(())
