@@ -128,6 +128,36 @@ pub(crate) const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What `cargo lab bench` runs in dom0, in this order; built to be fast, as are the tools.
+pub(crate) const BENCHES: &[Program] = &[Program {
+    package: "xen-restrict-benches",
+    kind: Kind::Example,
+    name: "on_xen",
+    features: &[],
+}];
+
+/// A C program that benches are measured against, in `PATH` of dom0.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    source: &'static str,
+    libraries: &'static [&'static str],
+}
+
+/// Xen's own libraries, of this machine's package.
+pub(crate) const PEERS: &[Peer] = &[Peer {
+    name: "xen_libraries",
+    source: "benches/on_xen/peer.c",
+    libraries: &[
+        "xenvchan",
+        "xengnttab",
+        "xenevtchn",
+        "xenstore",
+        "xentoollog",
+        "xentoolcore",
+    ],
+}];
+
 /// What `cargo lab demo` shows, one after the other: names, and command lines of dom0's
 /// shell, where the tools are in `PATH`.
 pub(crate) const DEMO: &[(&str, &str)] = &[
@@ -143,11 +173,39 @@ pub(crate) const DEMO: &[(&str, &str)] = &[
     ("reap", r#"dm-restrict reap --domid "$XEN_LAB_A""#),
 ];
 
+/// Builds a peer; returns the executable's path.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn build_peer(peer: &Peer) -> Result<PathBuf> {
+    let folder = paths::target()?.join("lab/peers");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    let executable = folder.join(peer.name);
+    let mut command = Command::new("gcc");
+    command
+        .args(["-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&executable)
+        .arg(paths::workspace().join(peer.source))
+        .args(peer.libraries.iter().map(|name| format!("-l{name}")));
+    process::run(&mut command)?;
+    Ok(executable)
+}
+
+/// How a program is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Quickly.
+    Dev,
+    /// To be fast.
+    Release,
+}
+
 /// Builds a program; returns the executable's path.
 ///
 /// # Errors
 /// It does not build; cargo's own messages are on the terminal.
-pub(crate) fn build(program: &Program) -> Result<PathBuf> {
+pub(crate) fn build(program: &Program, how: Build) -> Result<PathBuf> {
     say(&format!(
         "building {} of {} for dom0",
         program.name, program.package
@@ -159,6 +217,9 @@ pub(crate) fn build(program: &Program) -> Result<PathBuf> {
         Kind::Bin => command.args(["build", "--bin", program.name]),
     };
     command.args(["--package", program.package, "--target", TARGET]);
+    if how == Build::Release {
+        command.arg("--release");
+    }
     if !program.features.is_empty() {
         command.args(["--features", &program.features.join(",")]);
     }

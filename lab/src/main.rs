@@ -66,6 +66,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Next to Xen's own libraries, on real Xen: ratios.
+    Bench,
     /// Everything that must pass, on this machine and on real Xen.
     Check,
     /// Tests and demonstration on every suite, in each kind of dom0 that it boots.
@@ -127,6 +129,7 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         Task::Test { filter, arguments } => {
             system.run(&session::tests(filter.as_deref(), arguments)?)
         }
+        Task::Bench => system.run(&session::benches()?),
         // One boot for all.
         Task::Check => steps::run_all(|| system.run(&session::everything()?)),
         Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),

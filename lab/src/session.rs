@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 
-use crate::artifacts::{self, DEMO, TESTS, TOOLS, Test, Tool};
+use crate::artifacts::{self, BENCHES, Build, DEMO, PEERS, TESTS, TOOLS, Test, Tool};
 use crate::contents::{Contents, TOOLSTACK};
 use crate::dom0::Dom0;
 use crate::host;
@@ -142,7 +142,7 @@ pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Work> 
     for Test { program, contents } in TESTS {
         let test = Executable {
             name: format!("{}-test-{}", program.package, program.name),
-            path: artifacts::build(program)?,
+            path: artifacts::build(program, Build::Dev)?,
         };
         if all || artifacts::has_tests(&test.path, &arguments)? {
             work.contents = work.contents.or(contents);
@@ -188,15 +188,42 @@ fn show(work: &mut Work) {
     }));
 }
 
+/// The benches, one after the other, next to their peers.
+///
+/// # Errors
+/// Something does not build.
+pub(crate) fn benches() -> Result<Work> {
+    let mut executables = built_tools(Build::Release)?;
+    for peer in PEERS {
+        executables.push(Executable {
+            name: peer.name.to_owned(),
+            path: artifacts::build_peer(peer)?,
+        });
+    }
+    let mut work = Work::new(&TOOLSTACK, executables);
+    for program in BENCHES {
+        let bench = Executable {
+            name: program.name.to_owned(),
+            path: artifacts::build(program, Build::Release)?,
+        };
+        work.start(bench, &[]);
+    }
+    Ok(work)
+}
+
 /// The tools, built.
 fn tools() -> Result<Vec<Executable>> {
+    built_tools(Build::Dev)
+}
+
+fn built_tools(how: Build) -> Result<Vec<Executable>> {
     host::need(&[host::BUILD])?;
     TOOLS
         .iter()
         .map(|Tool { program, .. }| {
             Ok(Executable {
                 name: program.name.to_owned(),
-                path: artifacts::build(program)?,
+                path: artifacts::build(program, how)?,
             })
         })
         .collect()
