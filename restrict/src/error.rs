@@ -192,8 +192,8 @@ pub enum Cause {
     BrokerGone,
     /// Requests on a gntdev handle are not refused to this process.
     #[error(
-        "requests on the device are not refused here, so its handle can map every domain's grants: \
-             start this program with the mechanism xen-requests"
+        "requests on the device are not refused here, or it can be sent to where they are not, so \
+             its handle can map every domain's grants: start this program with `--grants brokered`"
     )]
     NotBrokered,
     /// A range of a mapping that it does not have.

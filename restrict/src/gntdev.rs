@@ -282,7 +282,11 @@ fn requests_are_refused(fd: BorrowedFd<'_>) -> Result<(), Cause> {
             null_argument(fd, number) == Errno::EPERM
         })
     };
-    match (0..=u8::MAX).all(refused) {
+    // Nor can it be sent to a process where they are not.
+    // SAFETY: a descriptor that is never open, and no message.
+    let sent = unsafe { libc::sendmsg(-1, std::ptr::null(), 0) };
+    let stays = Errno::result(sent) == Err(Errno::EPERM);
+    match stays && (0..=u8::MAX).all(refused) {
         true => Ok(()),
         false => Err(Cause::NotBrokered),
     }

@@ -63,8 +63,11 @@ fn unmap(index: u64, count: u32) -> Result<u64, Errno> {
 struct Mapped(std::ptr::NonNull<libc::c_void>, usize);
 
 fn touch(index: u64, pages: usize) -> Result<Mapped, Errno> {
+    touch_as(index, pages, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+}
+
+fn touch_as(index: u64, pages: usize, prot: ProtFlags) -> Result<Mapped, Errno> {
     let length = NonZeroUsize::new(pages * PAGE).expect("some");
-    let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     let offset = i64::try_from(index).expect("an index");
     // SAFETY: it was handed over, and stays open.
     let fd = unsafe { BorrowedFd::borrow_raw(gntdev()) };
@@ -110,21 +113,20 @@ pub(crate) fn misuse(numbers: &[u32]) {
     eventually(|| map(&all))
         .map(|index| unmap(index, quota).expect("unmap"))
         .expect("all");
-    // So many can be given back and stay mapped; then no more.
-    let mut held = Vec::new();
-    let refused = loop {
-        let index = eventually(|| map(&[first])).expect("map");
-        let pages = touch(index, 1).expect("mmap");
-        match unmap(index, 1) {
-            Ok(_) => held.push(pages),
-            Err(errno) => break (errno, index, pages),
-        }
-        assert!(held.len() < 64, "no end");
-    };
-    assert_eq!(refused.0, Errno::EBUSY);
+    // All of them given back and still in use: no more, until they are not.
+    let held: Vec<_> = (0..quota)
+        .map(|_| {
+            let index = eventually(|| map(&[first])).expect("map");
+            let pages = touch(index, 1).expect("mmap");
+            unmap(index, 1).expect("unmap");
+            pages
+        })
+        .collect();
+    assert_eq!(map(&[first]), Err(Errno::EDQUOT));
     held.into_iter().for_each(Mapped::gone);
-    refused.2.gone();
-    eventually(|| unmap(refused.1, 1)).expect("there is room again");
+    eventually(|| map(&all))
+        .map(|index| unmap(index, quota).expect("unmap"))
+        .expect("all again");
     // Not a page of the guest's, nor a byte of these.
     let index = map(&[first]).expect("map");
     for (offset, action, error) in [
@@ -155,6 +157,56 @@ fn eventually(attempt: impl Fn() -> Result<u64, Errno>) -> Result<u64, Errno> {
         answer = attempt();
     }
     answer
+}
+
+/// FIRST NOTHING: notifications that the driver would write a byte for where it cannot.
+pub(crate) fn traps(numbers: &[u32]) {
+    let &[first, nothing] = numbers else {
+        panic!("FIRST NOTHING");
+    };
+    let clear = |index, count, offset| {
+        let notify = Notify {
+            index,
+            offset,
+            action: 1,
+            port: 0,
+        };
+        ask(&message(operation::NOTIFY, count, notify.as_bytes()))
+    };
+    // Set before it is mapped, and then for reading.
+    let index = map(&[first]).expect("map");
+    clear(index, 1, 5).expect("notify");
+    let pages = touch_as(index, 1, ProtFlags::PROT_READ).expect("mmap");
+    pages.gone();
+    unmap(index, 1).expect("unmap");
+    // Never mapped at all.
+    let index = map(&[first]).expect("map");
+    clear(index, 1, 6).expect("notify");
+    unmap(index, 1).expect("unmap");
+    // In the page that fails.
+    let index = map(&[first, nothing]).expect("map");
+    assert_eq!(clear(index, 2, 4096), Err(Errno::EINVAL));
+    clear(index, 2, 7).expect("notify");
+    assert_eq!(touch(index, 2).err(), Some(Errno::EINVAL));
+    unmap(index, 2).expect("unmap");
+    // Left to the end: for reading, and by nobody.
+    for (byte, mapped) in [(8, true), (9, false)] {
+        let index = map(&[first]).expect("map");
+        clear(index, 1, byte).expect("notify");
+        if mapped {
+            // Never unmapped.
+            let _ = touch_as(index, 1, ProtFlags::PROT_READ).expect("mmap");
+        }
+    }
+}
+
+/// FIRST: which the guest takes back when that is said.
+pub(crate) fn taken_back(numbers: &[u32]) {
+    let index = map(numbers).expect("map");
+    println!("reserved");
+    thread::sleep(Duration::from_millis(700));
+    assert_eq!(touch(index, 1).err(), Some(Errno::EINVAL));
+    unmap(index, 1).expect("unmap");
 }
 
 /// FIRST PORT: a port of somebody else in dom0.
@@ -246,8 +298,9 @@ pub(crate) fn descriptor() {
     let rights = [ControlMessage::ScmRights(&fds)];
     let terms = message(operation::TERMS, 0, &[]);
     let text = [IoSlice::new(&terms)];
-    sendmsg::<()>(broker(), &text, &rights, MsgFlags::empty(), None).expect("send");
-    is_closed(broker());
+    let sent = sendmsg::<()>(broker(), &text, &rights, MsgFlags::empty(), None);
+    assert_eq!(sent, Err(Errno::EPERM));
+    ask(&terms).expect("the broker has heard nothing of it");
 }
 
 /// The connection closed by this side.

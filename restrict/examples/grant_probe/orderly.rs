@@ -4,8 +4,8 @@
 use std::{thread, time::Duration};
 
 use xen_restrict::{
-    Access, AccessError, Cause, EventChannel, GrantDevice, GrantOffset, GrantRef, GuestCopy,
-    Handover, MappedGrants, PAGE_SIZE, Port, Restricted, UnmapNotify,
+    Access, AccessError, BoundPort, Cause, EventChannel, GrantDevice, GrantOffset, GrantRef,
+    GuestCopy, Handover, MappedGrants, PAGE_SIZE, Port, Restricted, UnmapNotify,
 };
 
 /// What it writes into each page, at this offset.
@@ -166,7 +166,7 @@ fn write(grants: &GrantDevice<Restricted>, from: &[u8], place: impl Fn(usize) ->
 }
 
 /// FIRST PORT
-fn notified(given: &Given, numbers: &[u32]) -> MappedGrants {
+fn notified(given: &Given, numbers: &[u32]) -> (MappedGrants, BoundPort) {
     let &[first, port] = numbers else {
         panic!("FIRST PORT");
     };
@@ -185,9 +185,7 @@ fn notified(given: &Given, numbers: &[u32]) -> MappedGrants {
     };
     pages.notify_on_unmap(notify).expect("notify");
     assert_eq!(pages.get::<u8>(BYTE_AT), Ok(0x55));
-    // Bound until the end.
-    std::mem::forget(port);
-    pages
+    (pages, port)
 }
 
 /// Who looks from outside has time to, before anything is unmapped.
@@ -198,17 +196,26 @@ fn set() {
 
 pub(crate) fn notify(numbers: &[u32]) {
     let given = given();
-    let pages = notified(&given, numbers);
+    let (pages, port) = notified(&given, numbers);
     thread::sleep(Duration::from_millis(200));
     set();
     drop(pages);
-    // The event is sent when the kernel has told the broker.
+    // It is sent all the same.
+    drop(port);
+}
+
+/// As both, and the pages stay: until it is ended.
+pub(crate) fn notify_and_hold(numbers: &[u32]) {
+    let given = given();
+    let _notified = notified(&given, numbers);
     thread::sleep(Duration::from_millis(200));
+    set();
+    thread::sleep(Duration::from_secs(1000));
 }
 
 pub(crate) fn notify_and_die(numbers: &[u32]) {
     let given = given();
-    let _pages = notified(&given, numbers);
+    let _notified = notified(&given, numbers);
     thread::sleep(Duration::from_millis(200));
     set();
     std::process::abort();

@@ -13,6 +13,7 @@ use std::{
 
 use xen_restrict::{
     Access, BoundPort, EventChannel, GrantDevice, GrantRef, MappedGrants, Port, Restricted,
+    UnmapNotify,
 };
 
 /// Offsets in the control page (`struct vchan_interface`). Left is from the client to the
@@ -97,6 +98,11 @@ impl Channel {
             port,
         };
         channel.set(CLIENT_LIVE, 1)?;
+        // However this process ends, the server learns of it.
+        channel.control.notify_on_unmap(UnmapNotify {
+            clear_byte: Some(CLIENT_LIVE),
+            send_event: Some(&channel.port),
+        })?;
         channel.set(SERVER_NOTIFY, WRITE)?;
         channel.port.notify()?;
         Ok(channel)

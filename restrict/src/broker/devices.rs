@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the broker asks of the kernel, with the rights of dom0.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
 
 use nix::{
     errno::Errno,
@@ -21,19 +24,24 @@ use crate::{
     error::{Cause, Error, Result},
     ids::GuestId,
     ioctl,
+    mmap::{Access, Mmap},
 };
 
 /// Indices that can be given back while their pages are still mapped.
 pub(super) const SLOTS: usize = 8;
+/// How long an event takes at most that is on its way already.
+const SETTLED: Duration = Duration::from_millis(20);
 /// Dom0, where both ends of our own channels are.
 const DOM0: u32 = 0;
-/// How long the kernel has to say that pages are gone, when all slots are taken.
-const PATIENCE: u16 = 20;
 
 /// The kernel, or a test.
 pub(crate) trait Driver {
+    /// Pages of the broker's own, unmapped when dropped.
+    type Pages: std::fmt::Debug;
     fn map(&mut self, guest: GuestId, grants: &[u32]) -> Result<u64, Errno>;
     fn unmap(&mut self, index: u64, count: u32) -> Result<(), Errno>;
+    /// Maps the one page of an index here.
+    fn mmap(&mut self, index: u64, access: Access) -> Result<Self::Pages, Errno>;
     /// `index` has the offset of the byte in it.
     fn notify(&mut self, index: u64, action: UnmapNotifyAction, port: u32) -> Result<(), Errno>;
     /// # Safety
@@ -45,8 +53,8 @@ pub(crate) trait Driver {
     fn slot_port(&self, slot: usize) -> u32;
     /// Slots whose pages are gone, as a set of bits.
     fn released(&mut self) -> u32;
-    /// The same, after a while.
-    fn wait_for_release(&mut self) -> u32;
+    /// The same, when there are any, or that time is over.
+    fn wait_for_release(&mut self, most: Duration) -> u32;
 }
 
 /// The real ones.
@@ -94,7 +102,7 @@ impl Devices {
             request: vec![0; bytes.div_ceil(8)].into(),
         };
         // Binding made each of them pending.
-        devices.wait_for_release();
+        devices.wait_for_release(SETTLED);
         Ok(devices)
     }
 
@@ -119,6 +127,8 @@ fn loopback(fd: BorrowedFd<'_>) -> Result<Channel, Errno> {
 }
 
 impl Driver for Devices {
+    type Pages = Mmap;
+
     fn map(&mut self, guest: GuestId, grants: &[u32]) -> Result<u64, Errno> {
         let head = gntdev::MapGrantRef {
             count: u32::try_from(grants.len()).map_err(|_| Errno::EINVAL)?,
@@ -155,6 +165,10 @@ impl Driver for Devices {
             ..gntdev::UnmapGrantRef::default()
         };
         ioctl::plain(self.gntdev.as_fd(), gntdev::UNMAP_GRANT_REF, &mut unmap).map(drop)
+    }
+
+    fn mmap(&mut self, index: u64, access: Access) -> Result<Mmap, Errno> {
+        Mmap::of(self.gntdev.as_fd(), 1, access, index)
     }
 
     fn notify(&mut self, index: u64, action: UnmapNotifyAction, port: u32) -> Result<(), Errno> {
@@ -201,9 +215,11 @@ impl Driver for Devices {
         slots
     }
 
-    fn wait_for_release(&mut self) -> u32 {
+    fn wait_for_release(&mut self, most: Duration) -> u32 {
         let mut fds = [PollFd::new(self.releases.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, PollTimeout::from(PATIENCE));
+        // A millisecond more, rather than none.
+        let most = u16::try_from(most.as_millis() + 1).unwrap_or(u16::MAX);
+        let _ = poll(&mut fds, PollTimeout::from(most));
         self.released()
     }
 }

@@ -6,6 +6,7 @@
 use std::{
     io::IoSliceMut,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -21,13 +22,19 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::{
     devices::{Devices, Driver, SLOTS},
-    maps::{Maps, Notice},
+    maps::Maps,
     message::{
         self, Answer, COPY_BYTES, Head, LONGEST, LONGEST_ANSWER, MAX_GRANTS, MAX_SEGMENTS,
         Malformed, NOBODY_WAITS, Notify, Place, Request, Segment, Terms, VERSION,
     },
 };
-use crate::{ids::GuestId, mmap::Mmap};
+use crate::{
+    ids::GuestId,
+    mmap::{Access, Mmap, PAGE_SIZE},
+};
+
+/// How long the kernel has to say that pages are gone, for one request.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Why the broker does not talk with its process any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +58,12 @@ pub(crate) struct Ready {
 
 /// One guest's, for one process.
 #[derive(Debug)]
-pub(crate) struct Broker<D = Devices> {
+pub(crate) struct Broker<D: Driver = Devices> {
     driver: D,
     guest: GuestId,
-    maps: Maps,
+    maps: Maps<Bell<D::Pages>>,
     /// Given back, and perhaps still mapped.
-    releasing: [Option<Releasing>; SLOTS],
+    releasing: [Option<Releasing<D::Pages>>; SLOTS],
     /// None when there is nobody to talk with.
     socket: Option<OwnedFd>,
     memory: Mmap,
@@ -67,11 +74,21 @@ pub(crate) struct Broker<D = Devices> {
     unsent: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Releasing {
+#[derive(Debug)]
+struct Releasing<P> {
     count: u32,
-    /// The process's own port, which the kernel does not send by any more.
-    port: Option<u32>,
+    bell: Option<Bell<P>>,
+}
+
+/// What tells the guest of an unmapping: a notification that the kernel has for one page
+/// more of the guest's, which only the broker has mapped. So it is there for as long as the
+/// broker wants it; when the broker ends, the kernel rings. The driver would clear a byte of
+/// the process's own mapping as well, in pages that need not be there or be writable: an
+/// oops in dom0.
+#[derive(Debug)]
+struct Bell<P> {
+    index: u64,
+    page: P,
 }
 
 /// What follows an answer's head.
@@ -93,6 +110,12 @@ const DONE: Done = Done {
     tail: Tail::Nothing,
 };
 
+/// The kernel tells the guest when the page is not used any more.
+fn ring<D: Driver>(driver: &mut D, bell: Bell<D::Pages>) {
+    drop(bell.page);
+    let _ = driver.unmap(bell.index, 1);
+}
+
 impl<D: Driver> Broker<D> {
     /// Serves `socket`. `memory` is what both share, of [`COPY_BYTES`].
     pub(crate) fn new(
@@ -106,7 +129,7 @@ impl<D: Driver> Broker<D> {
             driver,
             guest,
             maps: Maps::new(quota),
-            releasing: [None; SLOTS],
+            releasing: [const { None }; SLOTS],
             socket: Some(socket),
             memory,
             segments: Vec::with_capacity(MAX_SEGMENTS),
@@ -139,14 +162,14 @@ impl<D: Driver> Broker<D> {
         self.maps.used()
     }
 
-    /// The process has ended: its pages are gone, or are about to be. Sends the events that
-    /// it wanted for those that it gave back, as far as the kernel tells in time.
+    /// The process has ended, and its pages are gone: tells the guest so.
     pub(crate) fn finish(&mut self) {
         self.socket = None;
-        let _ = self.once_released(|broker| {
-            let waits = broker.releasing.iter().any(Option::is_some);
-            if waits { Err(Errno::EBUSY) } else { Ok(()) }
-        });
+        let released = self.releasing.iter_mut().filter_map(Option::take);
+        let bells = released.filter_map(|releasing| releasing.bell);
+        for bell in bells.chain(self.maps.bells()) {
+            ring(&mut self.driver, bell);
+        }
     }
 
     /// The answer that there was no room for, or else one request.
@@ -186,7 +209,7 @@ impl<D: Driver> Broker<D> {
                 let count = u32::try_from(grants.len()).map_err(|_| Errno::EINVAL)?;
                 self.room(count)?;
                 let index = self.driver.map(self.guest, grants)?;
-                self.maps.add(index, count);
+                self.maps.add(index, grants);
                 Ok(Done {
                     value: index,
                     ..DONE
@@ -209,46 +232,46 @@ impl<D: Driver> Broker<D> {
         }
     }
 
-    /// The process may have the pages mapped still, and the kernel tells nobody when it
-    /// has not: but for the notification, which is ours from here on.
+    /// The process may have the pages mapped still.
     fn unmap(&mut self, index: u64, count: u32) -> Result<(), Errno> {
-        let notice = self.maps.find(index, count)?.notice;
-        let slot = self.free_slot()?;
-        let mut action = UnmapNotifyAction::SEND_EVENT;
-        action.set(UnmapNotifyAction::CLEAR_BYTE, notice.byte.is_some());
-        let at = index + notice.byte.unwrap_or(0);
-        self.driver
-            .notify(at, action, self.driver.slot_port(slot))?;
-        self.driver.unmap(index, count)?;
-        self.maps.forget(index);
-        if let Some(releasing) = self.releasing.get_mut(slot) {
-            *releasing = Some(Releasing {
-                count,
-                port: notice.port,
-            });
-        }
+        self.maps.leave(index, count)?;
+        self.depart();
         Ok(())
     }
 
-    fn free_slot(&mut self) -> Result<usize, Errno> {
-        self.once_released(|broker| {
-            let free = broker.releasing.iter().position(Option::is_none);
-            free.ok_or(Errno::EBUSY)
-        })
-    }
-
-    fn room(&mut self, count: u32) -> Result<(), Errno> {
-        self.once_released(|broker| broker.maps.room(count))
+    /// Has the kernel tell when the pages of those that leave are gone, as far as there are
+    /// slots: it tells nobody else.
+    fn depart(&mut self) {
+        while let Some(slot) = self.releasing.iter().position(Option::is_none)
+            && let Some((index, count)) = self.maps.leaving()
+        {
+            let port = self.driver.slot_port(slot);
+            // Where that fails, it stays, and counts.
+            let tells = UnmapNotifyAction::SEND_EVENT;
+            if self.driver.notify(index, tells, port).is_err() {
+                return;
+            }
+            if self.driver.unmap(index, count).is_err() {
+                let _ = self.driver.notify(index, UnmapNotifyAction::empty(), 0);
+                return;
+            }
+            let bell = self.maps.forget(index).and_then(|map| map.bell);
+            if let Some(releasing) = self.releasing.get_mut(slot) {
+                *releasing = Some(Releasing { count, bell });
+            }
+        }
     }
 
     /// The kernel takes a moment to tell of pages that are gone.
-    fn once_released<T>(&mut self, of: impl Fn(&Self) -> Result<T, Errno>) -> Result<T, Errno> {
+    fn room(&mut self, count: u32) -> Result<(), Errno> {
+        let end = Instant::now() + PATIENCE;
         loop {
-            let found = of(self);
-            if found.is_ok() || self.releasing.iter().all(Option::is_none) {
+            let found = self.maps.room(count);
+            let left = end.saturating_duration_since(Instant::now());
+            if found.is_ok() || left.is_zero() || self.releasing.iter().all(Option::is_none) {
                 return found;
             }
-            match self.driver.wait_for_release() {
+            match self.driver.wait_for_release(left) {
                 0 => return found,
                 released => self.release(released),
             }
@@ -263,34 +286,77 @@ impl<D: Driver> Broker<D> {
             }
             if let Some(gone) = releasing.take() {
                 self.maps.released(gone.count);
-                // Where the process closed it, nobody waits.
-                let _ = gone.port.map(|port| self.driver.send(port));
+                if let Some(bell) = gone.bell {
+                    ring(&mut self.driver, bell);
+                }
             }
         }
+        self.depart();
     }
 
     fn notify(&mut self, count: u32, notify: &Notify) -> Result<(), Errno> {
         let action = UnmapNotifyAction::from_bits(notify.action).ok_or(Errno::EINVAL)?;
+        let page = usize::try_from(notify.offset / PAGE_SIZE as u64).map_err(|_| Errno::EINVAL)?;
+        let grant = self.maps.grant(notify.index, count, page)?;
+        let bell = match action.is_empty() {
+            true => None,
+            false => Some(self.bell(grant, action, notify)?),
+        };
+        let map = self.maps.find(notify.index, count)?;
+        if let Some(before) = std::mem::replace(&mut map.bell, bell) {
+            self.silence(before);
+        }
+        Ok(())
+    }
+
+    /// One that does as `notify` says with the page `grant`.
+    fn bell(
+        &mut self,
+        grant: u32,
+        action: UnmapNotifyAction,
+        notify: &Notify,
+    ) -> Result<Bell<D::Pages>, Errno> {
+        let index = self.driver.map(self.guest, &[grant])?;
+        let access = match action.contains(UnmapNotifyAction::CLEAR_BYTE) {
+            true => Access::ReadWrite,
+            false => Access::Read,
+        };
+        let page = match self.driver.mmap(index, access) {
+            Ok(page) => page,
+            Err(errno) => {
+                let _ = self.driver.unmap(index, 1);
+                return Err(errno);
+            }
+        };
+        let bell = Bell { index, page };
+        match self.set(index, action, notify) {
+            Ok(()) => Ok(bell),
+            Err(errno) => {
+                self.silence(bell);
+                Err(errno)
+            }
+        }
+    }
+
+    fn set(&mut self, index: u64, action: UnmapNotifyAction, notify: &Notify) -> Result<(), Errno> {
         let sends = action.contains(UnmapNotifyAction::SEND_EVENT);
-        let clears = action.contains(UnmapNotifyAction::CLEAR_BYTE);
-        self.maps.find(notify.index, count)?;
         let port = sends.then_some(notify.port);
+        let is_mine = |driver: &D| port.map_or(Ok(()), |port| driver.send(port));
         // The driver takes any port of dom0: this one has to be the process's. An event
         // more is what it takes to know.
-        port.map_or(Ok(()), |port| self.driver.send(port))?;
-        let byte = clears.then_some(notify.offset);
-        let at = notify.index + byte.unwrap_or(0);
+        is_mine(&self.driver)?;
+        let at = index + notify.offset % PAGE_SIZE as u64;
         self.driver.notify(at, action, port.unwrap_or(0))?;
         // It could have let go of it meanwhile, and somebody else have got it. From now
         // on the driver holds it: if it is the process's, it stays that.
-        let mine = port.map_or(Ok(()), |port| self.driver.send(port));
-        if mine.is_err() {
-            self.driver
-                .notify(notify.index, UnmapNotifyAction::empty(), 0)?;
-        }
-        let kept = mine.map(|()| Notice { byte, port });
-        self.maps.find(notify.index, count)?.notice = kept.unwrap_or_default();
-        mine
+        is_mine(&self.driver)
+    }
+
+    /// Takes it down, and the guest hears nothing.
+    fn silence(&mut self, bell: Bell<D::Pages>) {
+        let nothing = UnmapNotifyAction::empty();
+        let _ = self.driver.notify(bell.index, nothing, 0);
+        ring(&mut self.driver, bell);
     }
 
     fn copy(&mut self, segments: &[Segment]) -> Result<Done, Errno> {
@@ -375,8 +441,9 @@ impl Broker {
             .socket
             .iter()
             .map(move |socket| (socket.as_fd(), flags));
-        // Who waits for room looks by itself; else only an event that is owed is urgent.
-        let owed = self.releasing.iter().flatten().any(|r| r.port.is_some());
+        // Who waits for room looks by itself; else only a bell is urgent, or who needs a slot.
+        let rings = self.releasing.iter().flatten().any(|r| r.bell.is_some());
+        let owed = rings || self.maps.leaving().is_some();
         let released = match owed {
             true => PollFlags::POLLIN,
             false => PollFlags::empty(),

@@ -19,6 +19,7 @@ mod mechanism;
 mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod no_new_privs;
+pub(crate) mod not_sent;
 pub(crate) mod notify;
 pub(crate) mod only_files;
 pub(crate) mod parent_death;

@@ -177,6 +177,7 @@ impl Child<'_> {
         .map_err(|_| Failed::Unheard)?;
         // It could answer its own questions.
         drop(listener);
+        filters.load_last()?;
         wire::wait_to_go(status.as_fd()).map_err(|_| Failed::Unheard)?;
         let environment = self.environment.complete();
         execve(&self.program, &self.arguments, &environment).map_err(Failed::Exec)

@@ -8,6 +8,7 @@ use seccompiler::BpfProgram;
 use crate::confine::{
     Mechanism, MechanismError,
     load::{load, load_with_listener},
+    not_sent,
     seccomp::{self, Denied},
     xen_requests::{self, FilterError, Phase},
 };
@@ -17,7 +18,11 @@ use crate::confine::{
 /// Compiled before the fork, loaded in the child. The kernel takes the most severe
 /// of their answers. One at most has a listener, and it comes before those that refuse
 /// to load another such.
-pub(crate) struct Filters(Vec<(Mechanism, Filter)>);
+pub(crate) struct Filters {
+    list: Vec<(Mechanism, Filter)>,
+    /// When the listener was sent, which this refuses.
+    last: Option<BpfProgram>,
+}
 
 enum Filter {
     Plain(BpfProgram),
@@ -28,20 +33,23 @@ enum Filter {
 use Filter::{Asks, Plain};
 
 impl Filters {
-    /// Of each mechanism if it is wanted, for a program that starts in `phase`.
+    /// Of each mechanism if it is wanted, for a program that starts in `phase`. With
+    /// `brokered` it has a descriptor that nobody else may get.
     pub(crate) fn new(
         xen_requests: bool,
         seccomp: bool,
+        brokered: bool,
         phase: Phase,
         denied: Denied,
     ) -> Result<Self, FilterError> {
         use Mechanism::{Seccomp, XenRequests};
+        let last = brokered.then(not_sent::program).transpose()?;
         let mut filters = Vec::new();
         match (denied, phase) {
             // It says of Xen's requests what `notifying` says.
             (Denied::Notify, _) if seccomp => {
-                filters.push((Seccomp, Asks(seccomp::program(denied)?)));
-                return Ok(Self(filters));
+                let list = vec![(Seccomp, Asks(seccomp::program(denied)?))];
+                return Ok(Self { list, last });
             }
             _ if !xen_requests => {}
             (Denied::Notify, _) => filters.push((XenRequests, Asks(xen_requests::notifying()?))),
@@ -57,16 +65,19 @@ impl Filters {
         if seccomp {
             filters.push((Seccomp, Plain(seccomp::program(denied)?)));
         }
-        Ok(Self(filters))
+        Ok(Self {
+            list: filters,
+            last,
+        })
     }
 
     /// Of our init.
     pub(crate) fn for_init(seccomp: bool) -> Result<Self, FilterError> {
-        let filters = match seccomp {
+        let list = match seccomp {
             true => vec![(Mechanism::Seccomp, Plain(seccomp::init()?))],
             false => Vec::new(),
         };
-        Ok(Self(filters))
+        Ok(Self { list, last: None })
     }
 
     /// Loads them for the calling thread, in a forked child for example: system calls
@@ -79,7 +90,7 @@ impl Filters {
     /// The kernel's, with the mechanism whose filter it refused.
     pub(crate) fn load(&self) -> Result<Option<OwnedFd>, MechanismError> {
         let mut listener = None;
-        for (mechanism, filter) in &self.0 {
+        for (mechanism, filter) in &self.list {
             let loaded = match filter {
                 Plain(program) => load(program).map(|()| None),
                 Asks(program) => load_with_listener(program).map(Some),
@@ -88,6 +99,17 @@ impl Filters {
             listener = loaded.or(listener);
         }
         Ok(listener)
+    }
+
+    /// Loads the one that is left. No-new-privs is on.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn load_last(&self) -> Result<(), MechanismError> {
+        let loaded = self.last.as_ref().map(|program| load(program).map(drop));
+        loaded
+            .unwrap_or(Ok(()))
+            .map_err(|error| refused(Mechanism::XenRequests, error))
     }
 }
 

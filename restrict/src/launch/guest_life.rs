@@ -7,7 +7,7 @@
 //! a domain as soon as it is destroyed.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     os::unix::net::UnixStream,
     time::Duration,
 };
@@ -34,27 +34,32 @@ struct Header {
 }
 
 /// Watches one guest.
+///
+/// It ends a program only when something says that the guest was there and is not any more:
+/// a toolstack introduces a guest to xenstored when it likes.
 pub(crate) struct GuestLife {
     guest: GuestId,
     privcmd: Option<PrivCmd<Restricted>>,
     xenstored: Option<UnixStream>,
+    /// Where it is reached when it is not.
+    connect: fn() -> io::Result<UnixStream>,
     introduced: bool,
 }
 
 impl GuestLife {
-    /// With a handle that is restricted to the guest, and xenstored, where it can be reached.
+    /// With a handle that is restricted to the guest, and xenstored, as soon and as often as
+    /// it can be reached.
     pub(crate) fn new(guest: GuestId, privcmd: Option<PrivCmd<Restricted>>) -> Self {
-        let xenstored = UnixStream::connect(SOCKET).and_then(|socket| {
-            socket.set_read_timeout(Some(PATIENCE))?;
-            socket.set_write_timeout(Some(PATIENCE))?;
-            Ok(socket)
-        });
-        Self {
+        let mut life = Self {
             guest,
             privcmd,
-            xenstored: xenstored.ok(),
+            xenstored: None,
+            connect,
             introduced: false,
-        }
+        };
+        // Before the program starts: one that is gone by the next look was there.
+        life.is_gone();
+        life
     }
 
     pub(crate) fn guest(&self) -> GuestId {
@@ -63,6 +68,8 @@ impl GuestLife {
 
     /// Looks once. Where nothing tells, it is not gone.
     pub(crate) fn is_gone(&mut self) -> bool {
+        // It may have been started anew since.
+        self.xenstored = self.xenstored.take().or_else(|| (self.connect)().ok());
         let introduced = self
             .xenstored
             .as_mut()
@@ -72,8 +79,12 @@ impl GuestLife {
                 let before = std::mem::replace(&mut self.introduced, now);
                 before && !now
             }
-            Some(Err(_)) => {
+            Some(Err(error)) => {
                 self.xenstored = None;
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+                    // The supervisor has other duties than to wait for it.
+                    self.connect = || Err(ErrorKind::TimedOut.into());
+                }
                 false
             }
             None => false,
@@ -84,6 +95,13 @@ impl GuestLife {
             .is_some_and(|handle| matches!(handle.guest().exists(), Ok(false)));
         forgotten || missing
     }
+}
+
+fn connect() -> io::Result<UnixStream> {
+    let socket = UnixStream::connect(SOCKET)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }
 
 fn is_introduced(socket: &mut UnixStream, guest: GuestId) -> io::Result<bool> {
@@ -99,13 +117,13 @@ fn is_introduced(socket: &mut UnixStream, guest: GuestId) -> io::Result<bool> {
     // "T" or "F", and its end.
     let mut text = [0; 2];
     if answer.kind != IS_DOMAIN_INTRODUCED || answer.length != 2 {
-        return Err(io::ErrorKind::InvalidData.into());
+        return Err(ErrorKind::InvalidData.into());
     }
     socket.read_exact(&mut text)?;
     match text[0] {
         b'T' => Ok(true),
         b'F' => Ok(false),
-        _ => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(ErrorKind::InvalidData.into()),
     }
 }
 
@@ -138,6 +156,7 @@ mod tests {
             guest: GuestId::new(7).unwrap(),
             privcmd: None,
             xenstored: Some(ours),
+            connect: || Err(ErrorKind::NotFound.into()),
             introduced: false,
         }
     }
@@ -149,6 +168,20 @@ mod tests {
         let mut life = played(vec![no, yes, yes, no]);
         let seen: Vec<_> = (0..4).map(|_| life.is_gone()).collect();
         assert_eq!(seen, [false, false, false, true]);
+    }
+
+    #[test]
+    fn an_xenstored_that_was_started_anew_is_asked() {
+        fn anew() -> io::Result<UnixStream> {
+            Ok(played(vec![(IS_DOMAIN_INTRODUCED, b"F\0")])
+                .xenstored
+                .unwrap())
+        }
+        let mut life = played(vec![(IS_DOMAIN_INTRODUCED, b"T\0")]);
+        life.connect = anew;
+        // Known; then the connection ends.
+        assert!(!life.is_gone() && !life.is_gone());
+        assert!(life.is_gone());
     }
 
     #[test]

@@ -623,9 +623,14 @@ impl Launch {
             (!self.cgroup.is_empty(), "--cgroup", M::Cgroup),
             (!self.limits.is_empty(), "--rlimit", M::Rlimits),
             (self.user.is_some(), "--user", M::Identity),
-            // The filter is the boundary; and a program does not outlive its broker.
+            // The filter is the boundary, so it is not to reach who has none; and nothing of
+            // the program outlives its broker.
             (self.is_brokered(), "--grants brokered", M::XenRequests),
+            (self.is_brokered(), "--grants brokered", M::Identity),
+            (self.is_brokered(), "--grants brokered", M::Capabilities),
             (self.is_brokered(), "--grants brokered", M::ParentDeath),
+            (self.is_brokered(), "--grants brokered", M::NoNewPrivs),
+            (self.is_brokered(), "--grants brokered", M::PidNs),
         ] {
             if used && !self.has(mechanism) {
                 return Err(InvalidOption::NoEffect { option, mechanism });

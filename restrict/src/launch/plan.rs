@@ -20,7 +20,7 @@ use super::{
     program,
 };
 use crate::confine::{
-    Identity, Limit, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock,
+    Identity, Limit, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock, not_sent,
     only_files::only_files,
     rlimits,
     root::{self, Contents, Shown},
@@ -174,7 +174,14 @@ impl Plan {
         };
         let xen_requests = self.applies(Mechanism::XenRequests);
         let seccomp = self.applies(Mechanism::Seccomp);
-        Ok(Filters::new(xen_requests, seccomp, phase, denied)?)
+        let brokered = self.launch.is_brokered();
+        Ok(Filters::new(
+            xen_requests,
+            seccomp,
+            brokered,
+            phase,
+            denied,
+        )?)
     }
 
     /// Whose directory it is in.
@@ -286,6 +293,13 @@ impl fmt::Display for Plan {
         if self.applies(Mechanism::XenRequests) {
             writeln!(f, "\nrequests on Xen's devices")?;
             xen_requests::describe(f)?;
+        }
+        if self.launch.is_brokered() {
+            writeln!(
+                f,
+                "\nrefused, as they could send the gntdev handle to others"
+            )?;
+            not_sent::describe(f)?;
         }
         if self.applies(Mechanism::Seccomp) {
             writeln!(f, "\nsystem calls")?;

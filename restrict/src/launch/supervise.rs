@@ -265,7 +265,7 @@ impl Plan {
         Ok(watch.until_ended(signals))
     }
 
-    /// By a handle of the supervisor's own, restricted like the program's.
+    /// By a handle restricted like the program's: that one, or the supervisor's own.
     fn guest_life(&self, started: &Started) -> Result<Option<GuestLife>, LaunchError> {
         let Some(guest) = self.launch.guest else {
             return Ok(None);
@@ -277,7 +277,9 @@ impl Plan {
                     .map_err(LaunchError::system("duplicate a handle"))?;
                 Some(PrivCmd::from_fd(fd, guest)?)
             }
-            None => None,
+            // With nothing of Xen's, nothing of a domain's outlives it.
+            None if self.launch.devices.is_empty() => None,
+            None => Some(PrivCmd::open()?.restrict(guest)?),
         };
         Ok(Some(GuestLife::new(guest, privcmd)))
     }

@@ -2,7 +2,7 @@
 //! What can be wrong with a host, a descriptor or a domain, on a real Xen, and
 //! that nothing is left behind.
 
-use std::{env, fs, os::fd::OwnedFd, process::Command};
+use std::{fs, os::fd::OwnedFd};
 
 use nix::{
     mount::{MsFlags, mount},
@@ -10,12 +10,12 @@ use nix::{
     unistd::{Uid, chroot, setuid},
 };
 use xen_restrict::{
-    Access, Cause, Device, Error, EventChannel, GrantAllocator, GrantDevice, GuestId, Port,
-    PrivCmd, Resource, restrict_all,
+    Access, Cause, Device, Error, EventChannel, GrantAllocator, GrantDevice, Port, PrivCmd,
+    Resource, restrict_all,
 };
 use xen_sys::privcmd;
 
-use crate::support::{STATUS, a, alone, b, fail_ioctl, open, raw, xen_resources};
+use crate::support::{STATUS, ShortLived, a, alone, b, fail_ioctl, open, raw, xen_resources};
 
 fn open_all() -> [(Device, Error); 4] {
     [
@@ -150,33 +150,6 @@ fn descriptors_of_other_files_are_not_adopted() {
     let (reader, _writer) = std::io::pipe().unwrap();
     let error = EventChannel::from_fd(OwnedFd::from(reader), a()).unwrap_err();
     assert!(format!("{error:#}").contains("a pipe"), "{error:#}");
-}
-
-/// A guest that lives as long as this value; `xl` names it after the test.
-struct ShortLived(&'static str);
-
-impl ShortLived {
-    fn create(name: &'static str) -> (Self, GuestId) {
-        let guest = env::var("XEN_LAB_GUEST").expect("run with `cargo lab test`");
-        let config = format!("{guest}/guest.cfg");
-        let name_argument = format!("name=\"{name}\"");
-        xl(&["create", "-q", &config, &name_argument]);
-        let domid = xl(&["domid", name]).trim().parse().unwrap();
-        (Self(name), domid)
-    }
-}
-
-impl Drop for ShortLived {
-    fn drop(&mut self) {
-        let _ = Command::new("xl").args(["destroy", self.0]).output();
-    }
-}
-
-fn xl(arguments: &[&str]) -> String {
-    let output = Command::new("xl").args(arguments).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "xl {arguments:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod audit;
 mod bad_input;
 mod brokered;
+mod brokered_ends;
 mod dm_op;
 mod dom0;
 mod event_channels;

@@ -286,3 +286,30 @@ pub(crate) fn may_bind(fd: &impl AsFd, domid: u16) -> Errno {
     };
     raw(fd, xen_sys::evtchn::BIND_INTERDOMAIN, &mut impossible).unwrap_err()
 }
+
+/// A guest that lives as long as this value; `xl` names it after the test.
+pub(crate) struct ShortLived(&'static str);
+
+impl ShortLived {
+    pub(crate) fn create(name: &'static str) -> (Self, GuestId) {
+        let guest = env::var("XEN_LAB_GUEST").expect("run with `cargo lab test`");
+        let config = format!("{guest}/guest.cfg");
+        let name_argument = format!("name=\"{name}\"");
+        xl(&["create", "-q", &config, &name_argument]);
+        let domid = xl(&["domid", name]).trim().parse().unwrap();
+        (Self(name), domid)
+    }
+}
+
+impl Drop for ShortLived {
+    fn drop(&mut self) {
+        let _ = Command::new("xl").args(["destroy", self.0]).output();
+    }
+}
+
+pub(crate) fn xl(arguments: &[&str]) -> String {
+    let output = Command::new("xl").args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "xl {arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}

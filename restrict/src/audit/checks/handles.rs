@@ -67,14 +67,7 @@ impl View<'_> {
         let held = self
             .xen()
             .map(|(process, _, descriptor, (device, probed))| {
-                self.handle(
-                    process.pid,
-                    descriptor.number,
-                    device,
-                    probed,
-                    domid,
-                    filter,
-                )
+                self.handle(process, descriptor.number, device, probed, domid, filter)
             });
         let mut findings: Vec<_> = held.collect();
         for process in &self.snapshot.processes {
@@ -100,9 +93,16 @@ impl View<'_> {
         }
     }
 
+    /// As far as filters were read.
+    fn can_be_sent(&self, process: &Process) -> bool {
+        let threads = process.threads.iter().map(|thread| thread.tid);
+        self.filters
+            .is_some_and(|filters| !filters.keep_descriptors(threads))
+    }
+
     fn handle(
         &self,
-        pid: i32,
+        process: &Process,
         number: i32,
         device: &str,
         probed: &Probed,
@@ -116,6 +116,7 @@ impl View<'_> {
             (false, _) if device == "gntdev" => "revoked, or brokered".to_owned(),
             (false, _) => "none".to_owned(),
         };
+        let pid = process.pid;
         let mut state = probed.state;
         let (seen, verdict) = match probed.state {
             HandleState::Restricted { domid: to } => {
@@ -134,6 +135,10 @@ impl View<'_> {
                     .map_or_else(String::new, |errno| format!(": {errno}"));
                 (format!("it cannot be asked{why}"), Verdict::NotObserved)
             }
+            _ if device == "gntdev" && self.can_be_sent(process) => (
+                "unrestricted: its filters let it be sent to a process without them".to_owned(),
+                Verdict::Fails,
+            ),
             _ if device == "gntdev" => {
                 if matches!(filter, Filter::Read | Filter::Recorded) {
                     state = HandleState::Brokered;

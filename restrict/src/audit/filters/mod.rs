@@ -54,6 +54,18 @@ impl Filters {
         self.of.iter().filter_map(of).collect()
     }
 
+    /// Whether none of these threads can send a descriptor to somebody without its filters.
+    pub(super) fn keep_descriptors(&self, threads: impl IntoIterator<Item = i32>) -> bool {
+        threads.into_iter().all(|tid| {
+            let list = self.of.get(&tid).and_then(|at| self.lists.get(*at));
+            list.is_some_and(|list| {
+                SENDING
+                    .iter()
+                    .all(|call| answer(list, *call) == Answer::Refused)
+            })
+        })
+    }
+
     /// Whether all refuse what is allowed until a program is sealed.
     pub(super) fn are_sealed(&self) -> bool {
         let until = POLICY
@@ -130,6 +142,26 @@ const ARCH: u32 = if cfg!(target_arch = "x86_64") {
     AARCH64
 };
 
+/// What sends descriptors.
+const SENDING: [Call; 3] = [
+    sending(libc::SYS_sendmsg),
+    sending(libc::SYS_sendmmsg),
+    sending(libc::SYS_io_uring_setup),
+];
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers of system calls are small"
+)]
+const fn sending(number: i64) -> Call {
+    Call {
+        number: number as u32,
+        arch: ARCH,
+        request: 0,
+    }
+}
+
 /// ioctl by numbers of other architectures that this kernel may execute as well: privcmd's
 /// HYPERCALL.
 const FOREIGN: &[Call] = if cfg!(target_arch = "x86_64") {
@@ -180,5 +212,15 @@ mod tests {
     fn no_filter_lets_everything_through() {
         assert_eq!(let_through(&[], Ask::Trusted).as_deref(), Some("no filter"));
         assert!(unlisted().count() > 5000);
+    }
+
+    #[test]
+    fn who_has_no_filter_can_send_descriptors() {
+        let filters = Filters {
+            lists: vec![Vec::new()],
+            of: BTreeMap::from([(1, 0)]),
+        };
+        assert!(!filters.keep_descriptors([1]));
+        assert!(!filters.keep_descriptors([2]));
     }
 }

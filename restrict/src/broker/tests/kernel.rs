@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use nix::errno::Errno;
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     ids::GuestId,
-    mmap::{Mmap, PAGE_SIZE},
+    mmap::{Access, Mmap, PAGE_SIZE},
     shared,
 };
 
@@ -46,8 +47,8 @@ pub(super) struct Kernel {
     pub(super) lost_meanwhile: Option<u32>,
     /// The broker, or the driver for it, sent by these.
     pub(super) sent: Vec<u32>,
-    /// Bytes that the driver cleared: offsets in their pages.
-    pub(super) cleared: Vec<u64>,
+    /// Bytes that the driver cleared: grant, and offset in its page.
+    pub(super) cleared: Vec<(u32, u64)>,
     /// What the next map fails with.
     pub(super) fails: Option<Errno>,
     /// Releases are only told to who waits.
@@ -61,12 +62,40 @@ pub(super) struct Kernel {
     memory: u64,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Pages {
-    pub(super) count: u32,
+    pub(super) grants: Vec<u32>,
     pub(super) is_mapped: bool,
+    /// By the broker: to read, or to write as well.
+    pub(super) held: Option<Access>,
     pub(super) sends: Option<u32>,
     pub(super) clears: Option<u64>,
+}
+
+impl Pages {
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.grants.len()).unwrap()
+    }
+}
+
+/// The broker's mapping of an index.
+pub(super) struct Held {
+    kernel: Fake,
+    index: u64,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.index)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut kernel = self.kernel.lock();
+        let pages = kernel.maps.get_mut(&self.index).expect("given back later");
+        assert!(pages.held.take().is_some());
+    }
 }
 
 impl Fake {
@@ -95,10 +124,18 @@ impl Fake {
 }
 
 impl Kernel {
-    /// Of all indices, and those that linger.
+    /// Of all indices that the process was given, and those that linger.
     pub(super) fn pages(&self) -> u32 {
-        let all = self.maps.values().chain(&self.lingering);
-        all.map(|pages| pages.count).sum()
+        let given = self.maps.values().filter(|pages| pages.held.is_none());
+        given.chain(&self.lingering).map(Pages::count).sum()
+    }
+
+    /// The bell of an index: the only one there is.
+    pub(super) fn bell(&self) -> Option<&Pages> {
+        let mut bells = self.maps.values().filter(|pages| pages.held.is_some());
+        let bell = bells.next();
+        assert!(bells.next().is_none());
+        bell
     }
 
     /// The process's mmap.
@@ -115,7 +152,9 @@ impl Kernel {
     }
 
     fn gone(&mut self, pages: Pages) {
-        self.cleared.extend(pages.clears);
+        assert!(pages.held.is_none());
+        self.cleared
+            .extend(pages.clears.map(|offset| (pages.grants[0], offset)));
         match pages.sends {
             Some(port) if port >= SLOT_PORT => self.released |= 1 << (port - SLOT_PORT),
             port => self.sent.extend(port),
@@ -139,6 +178,8 @@ impl Kernel {
 }
 
 impl Driver for Fake {
+    type Pages = Held;
+
     fn map(&mut self, guest: GuestId, grants: &[u32]) -> Result<u64, Errno> {
         assert_eq!(guest, GUEST);
         assert!((1..=MAX_GRANTS).contains(&grants.len()));
@@ -152,10 +193,10 @@ impl Driver for Fake {
             if index + bytes < *next {
                 break;
             }
-            index = next + u64::from(pages.count) * PAGE_SIZE as u64;
+            index = next + u64::from(pages.count()) * PAGE_SIZE as u64;
         }
         let pages = Pages {
-            count,
+            grants: grants.to_vec(),
             ..Pages::default()
         };
         assert!(kernel.maps.insert(index, pages).is_none());
@@ -165,12 +206,28 @@ impl Driver for Fake {
     fn unmap(&mut self, index: u64, count: u32) -> Result<(), Errno> {
         let mut kernel = self.lock();
         let pages = kernel.maps.remove(&index).expect("an index that it made");
-        assert_eq!(pages.count, count);
+        assert_eq!(pages.count(), count);
         match pages.is_mapped {
             true => kernel.lingering.push(pages),
             false => kernel.gone(pages),
         }
         Ok(())
+    }
+
+    fn mmap(&mut self, index: u64, access: Access) -> Result<Held, Errno> {
+        let mut kernel = self.lock();
+        let pages = kernel.maps.get_mut(&index).unwrap();
+        assert!(pages.count() == 1 && !pages.is_mapped && pages.held.is_none());
+        // As Xen: it is granted.
+        if pages.grants[0] >= GRANTED {
+            return Err(Errno::EINVAL);
+        }
+        pages.held = Some(access);
+        drop(kernel);
+        Ok(Held {
+            kernel: self.clone(),
+            index,
+        })
     }
 
     fn notify(&mut self, index: u64, action: UnmapNotifyAction, port: u32) -> Result<(), Errno> {
@@ -188,7 +245,9 @@ impl Driver for Fake {
         }
         let (start, pages) = kernel.maps.range_mut(..=index).next_back().unwrap();
         let offset = index - start;
-        assert!(offset < u64::from(pages.count) * PAGE_SIZE as u64);
+        assert!(offset < u64::from(pages.count()) * PAGE_SIZE as u64);
+        // The driver would write into pages that are not there, or not writable.
+        assert!(!clears || pages.held == Some(Access::ReadWrite));
         pages.sends = sends.then_some(port);
         pages.clears = clears.then_some(offset);
         Ok(())
@@ -239,7 +298,7 @@ impl Driver for Fake {
         }
     }
 
-    fn wait_for_release(&mut self) -> u32 {
+    fn wait_for_release(&mut self, _: Duration) -> u32 {
         let mut kernel = self.lock();
         kernel.waits += 1;
         std::mem::take(&mut kernel.released)

@@ -112,20 +112,25 @@ fn an_index_that_is_used_again_has_pages_of_its_own() {
 }
 
 #[test]
-fn so_many_can_be_given_back_that_are_mapped_still() {
+fn more_can_be_given_back_than_the_kernel_tells_of_at_a_time() {
     let mut conversation = Conversation::new();
-    for _ in 0..SLOTS {
+    let more = 3 * SLOTS;
+    for _ in 0..more {
         conversation.keep(1).unwrap();
     }
-    let index = conversation.map(1).unwrap();
-    for _ in 0..3 {
-        assert_eq!(conversation.unmap(index, 1), Err(Errno::EBUSY));
+    let used = u32::try_from(more).unwrap();
+    assert_eq!(conversation.kernel().lingering.len(), SLOTS);
+    assert_eq!(conversation.broker.used(), used);
+    // Given back is given back.
+    let later = *conversation.kernel().maps.first_key_value().unwrap().0;
+    assert_eq!(conversation.unmap(later, 1), Err(Errno::ENOENT));
+    for left in (0..used).rev() {
+        conversation.kernel().munmap_lingering();
+        conversation.turn().unwrap();
+        assert_eq!(conversation.broker.used(), left);
+        assert_eq!(conversation.kernel().pages(), left);
     }
-    // It is still what it was.
-    assert_eq!(conversation.kernel().pages(), 9);
-    assert_eq!(conversation.broker.used(), 9);
-    conversation.kernel().munmap_lingering();
-    assert_eq!(conversation.unmap(index, 1), Ok(()));
+    assert!(conversation.kernel().maps.is_empty());
 }
 
 #[test]
@@ -146,12 +151,9 @@ fn a_release_that_the_kernel_is_about_to_tell_of_is_waited_for() {
 #[test]
 fn one_wait_is_a_turn() {
     let mut conversation = Conversation::new();
-    for _ in 0..SLOTS {
-        conversation.keep(1).unwrap();
-    }
-    let index = conversation.map(1).unwrap();
+    conversation.keep(QUOTA).unwrap();
     let waits = conversation.kernel().waits;
-    let hopeless = message(head(operation::UNMAP, 1), index.as_bytes());
+    let hopeless = message(head(operation::MAP, 1), 1_u32.as_bytes());
     for _ in 0..10 {
         conversation.say(&hopeless).unwrap();
     }
@@ -167,16 +169,4 @@ fn who_has_nothing_to_release_is_not_waited_for() {
     conversation.map(QUOTA).unwrap();
     assert_eq!(conversation.map(1), Err(Errno::EDQUOT));
     assert_eq!(conversation.kernel().waits, 0);
-}
-
-#[test]
-fn the_end_waits_no_longer_than_something_happens() {
-    let mut conversation = Conversation::new();
-    conversation.kernel().slow = true;
-    conversation.keep(1).unwrap();
-    conversation.keep(1).unwrap();
-    conversation.kernel().munmap_lingering();
-    conversation.broker.finish();
-    assert_eq!(conversation.kernel().waits, 2);
-    assert_eq!(conversation.broker.used(), 1);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whom the kernel tells that pages are gone.
 
-use super::*;
+use super::{kernel::GRANTED, *};
 
 const CLEAR: u32 = 1;
 const SEND: u32 = 2;
@@ -26,15 +26,62 @@ fn prepared() -> (Conversation, Notify) {
 fn a_notification_is_set_and_taken_back() {
     let (mut conversation, notify) = prepared();
     assert_eq!(conversation.notify(2, notify), Ok(()));
-    let pages = conversation.kernel().maps[&notify.index];
-    assert_eq!((pages.sends, pages.clears), (Some(PORT), Some(4097)));
+    let bell = conversation.kernel().bell().unwrap().clone();
+    assert_eq!(
+        (bell.grants, bell.sends, bell.clears),
+        (vec![1], Some(PORT), Some(1))
+    );
     let nothing = Notify {
         action: 0,
         ..notify
     };
+    conversation.kernel().sent.clear();
     assert_eq!(conversation.notify(2, nothing), Ok(()));
-    let pages = conversation.kernel().maps[&notify.index];
-    assert_eq!((pages.sends, pages.clears), (None, None));
+    assert!(conversation.kernel().bell().is_none());
+    assert!(conversation.kernel().sent.is_empty());
+    assert!(conversation.kernel().cleared.is_empty());
+}
+
+#[test]
+fn a_notification_takes_the_place_of_another() {
+    let (mut conversation, notify) = prepared();
+    conversation.notify(2, notify).unwrap();
+    conversation.kernel().sent.clear();
+    let other = Notify {
+        offset: 5,
+        action: CLEAR,
+        ..notify
+    };
+    conversation.notify(2, other).unwrap();
+    let bell = conversation.kernel().bell().unwrap().clone();
+    assert_eq!(
+        (bell.grants, bell.sends, bell.clears),
+        (vec![0], None, Some(5))
+    );
+    // One that cannot be leaves it.
+    let refused = Notify { port: 77, ..notify };
+    assert_eq!(conversation.notify(2, refused), Err(Errno::ENOTCONN));
+    assert_eq!(conversation.kernel().bell().unwrap().clears, Some(5));
+    conversation.unmap(notify.index, 2).unwrap();
+    conversation.turn().unwrap();
+    assert_eq!(conversation.kernel().cleared, [(0, 5)]);
+    assert!(conversation.kernel().sent.is_empty());
+}
+
+/// Of a mapping that will fail, or be for reading, too: nothing is asked of the driver that
+/// would write there.
+#[test]
+fn of_a_page_that_is_not_granted_there_is_none() {
+    let mut conversation = Conversation::new();
+    let index = conversation.map(GRANTED + 1).unwrap();
+    let notify = Notify {
+        index,
+        offset: u64::from(GRANTED) * 4096,
+        action: CLEAR,
+        port: 0,
+    };
+    assert_eq!(conversation.notify(GRANTED + 1, notify), Err(Errno::EINVAL));
+    assert_eq!(conversation.kernel().maps.len(), 1);
 }
 
 #[test]
@@ -44,7 +91,7 @@ fn a_port_that_is_not_the_processs_is_refused() {
         let others = Notify { port, ..notify };
         assert_eq!(conversation.notify(2, others), Err(Errno::ENOTCONN));
     }
-    assert_eq!(conversation.kernel().maps[&notify.index].sends, None);
+    assert!(conversation.kernel().bell().is_none());
     // Nothing is sent, so it does not matter.
     let clears = Notify {
         action: CLEAR,
@@ -59,8 +106,7 @@ fn a_port_that_is_lost_meanwhile_is_not_left_with_the_driver() {
     let (mut conversation, notify) = prepared();
     conversation.kernel().lost_meanwhile = Some(PORT);
     assert_eq!(conversation.notify(2, notify), Err(Errno::ENOTCONN));
-    let pages = conversation.kernel().maps[&notify.index];
-    assert_eq!((pages.sends, pages.clears), (None, None));
+    assert!(conversation.kernel().bell().is_none());
     // Somebody else's by now.
     conversation.kernel().ports.insert(PORT);
     conversation.kernel().sent.clear();
@@ -105,7 +151,7 @@ fn the_event_is_sent_when_the_pages_are_gone_and_not_before() {
     conversation.kernel().munmap_lingering();
     conversation.turn().unwrap();
     assert_eq!(conversation.kernel().sent, [PORT]);
-    assert_eq!(conversation.kernel().cleared, [4097]);
+    assert_eq!(conversation.kernel().cleared, [(1, 1)]);
 }
 
 #[test]
@@ -117,6 +163,39 @@ fn the_event_is_sent_at_the_end() {
     conversation.unmap(notify.index, 2).unwrap();
     conversation.broker.finish();
     assert_eq!(conversation.kernel().sent, [PORT]);
+}
+
+/// The process need not keep the port for that.
+#[test]
+fn the_event_is_sent_by_a_port_that_was_closed() {
+    let (mut conversation, notify) = prepared();
+    conversation.notify(2, notify).unwrap();
+    conversation.kernel().mmap(notify.index);
+    conversation.kernel().sent.clear();
+    conversation.unmap(notify.index, 2).unwrap();
+    conversation.kernel().ports.remove(&PORT);
+    conversation.kernel().munmap_lingering();
+    conversation.turn().unwrap();
+    assert_eq!(conversation.kernel().sent, [PORT]);
+}
+
+#[test]
+fn at_the_end_everybody_is_told() {
+    let (mut conversation, notify) = prepared();
+    conversation.notify(2, notify).unwrap();
+    let other = conversation.map(1).unwrap();
+    let second = Notify {
+        index: other,
+        offset: 7,
+        ..notify
+    };
+    conversation.notify(1, second).unwrap();
+    conversation.kernel().mmap(other);
+    conversation.unmap(other, 1).unwrap();
+    conversation.kernel().sent.clear();
+    conversation.broker.finish();
+    assert_eq!(conversation.kernel().sent, [PORT, PORT]);
+    assert_eq!(conversation.kernel().cleared, [(0, 7), (1, 1)]);
 }
 
 #[test]

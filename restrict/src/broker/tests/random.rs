@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whatever a process sends and does, in whatever order.
 
+use std::collections::BTreeMap;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::{
-        devices::SLOTS,
-        message::{NOBODY_WAITS, Place},
-    },
+    super::message::{NOBODY_WAITS, Place},
+    kernel::GRANTED,
     *,
 };
 
@@ -122,77 +122,87 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-impl Conversation {
+/// A process that knows what it has.
+struct Process {
+    conversation: Conversation,
+    /// Indices, and their pages.
+    has: BTreeMap<u64, u32>,
+}
+
+impl Process {
+    fn new() -> Self {
+        Self {
+            conversation: Conversation::new(),
+            has: BTreeMap::new(),
+        }
+    }
+
     /// An index, its count, and whether that is what it says.
     fn find(&self, named: Named) -> (u64, u32, bool) {
-        let kernel = self.kernel();
-        let known = kernel.maps.len().max(1);
-        let (index, count) = kernel
-            .maps
-            .iter()
-            .nth(named.which % known)
-            .map_or((0, 1), |(index, pages)| (*index, pages.count));
+        let known = self.has.len().max(1);
+        let one = self.has.iter().nth(named.which % known);
+        let (index, count) = one.map_or((0, 1), |(index, count)| (*index, *count));
         let index = index.wrapping_add(named.further);
         let count = count.wrapping_add(named.more);
-        let exists = kernel
-            .maps
-            .get(&index)
-            .is_some_and(|pages| pages.count == count);
-        (index, count, exists)
+        (index, count, self.has.get(&index) == Some(&count))
     }
 
     /// Takes it, and says whether the broker did what it should have.
     fn take(&mut self, step: Step) {
         match step {
             Step::Map(count) => {
-                let room = self.kernel().pages() + count <= QUOTA;
+                let room = self.conversation.kernel().pages() + count <= QUOTA;
                 let expected = match count {
                     0 => Err(Errno::EINVAL),
                     _ if room => Ok(()),
                     _ => Err(Errno::EDQUOT),
                 };
-                assert_eq!(self.map(count).map(drop), expected);
+                let index = self.conversation.map(count);
+                assert_eq!(index.map(drop), expected);
+                if let Ok(index) = index {
+                    assert_eq!(self.has.insert(index, count), None);
+                }
             }
             Step::Unmap(named) => {
                 let (index, count, exists) = self.find(named);
-                let room = self.kernel().lingering.len() < SLOTS;
-                let expected = match exists {
-                    true if room => Ok(()),
-                    true => Err(Errno::EBUSY),
-                    false => Err(Errno::ENOENT),
-                };
-                assert_eq!(self.unmap(index, count), expected);
+                let expected = if exists { Ok(()) } else { Err(Errno::ENOENT) };
+                assert_eq!(self.conversation.unmap(index, count), expected);
+                if exists {
+                    self.has.remove(&index);
+                }
             }
             Step::Notify(named, notify) => {
                 let (index, count, exists) = self.find(named);
-                let can_be = notify.action < 4 && notify.offset / 4096 < count.into();
+                let page = notify.offset / 4096;
+                let can_be = notify.action < 4 && page < count.into();
                 let sends = notify.action & 2 != 0;
-                let bound = self.kernel().ports.contains(&notify.port);
+                let bound = self.conversation.kernel().ports.contains(&notify.port);
                 let expected = match (can_be, exists) {
                     (false, _) => Err(Errno::EINVAL),
                     (true, false) => Err(Errno::ENOENT),
+                    _ if notify.action != 0 && page >= GRANTED.into() => Err(Errno::EINVAL),
                     _ if sends && !bound => Err(Errno::ENOTCONN),
                     _ => Ok(()),
                 };
-                assert_eq!(self.notify(count, Notify { index, ..notify }), expected);
+                let notify = Notify { index, ..notify };
+                assert_eq!(self.conversation.notify(count, notify), expected);
             }
-            Step::Copy(segments) => match self.copy(&segments) {
+            Step::Copy(segments) => match self.conversation.copy(&segments) {
                 Ok(statuses) => assert_eq!(statuses.len(), segments.len()),
                 Err(errno) => assert_eq!(errno, Errno::EINVAL),
             },
+            // Also of what it gave back, while the kernel has it.
             Step::Mmap(which) => {
-                let (index, ..) = self.find(Named {
-                    which,
-                    further: 0,
-                    more: 0,
-                });
-                if let Some(pages) = self.kernel().maps.get_mut(&index) {
+                let mut kernel = self.conversation.kernel();
+                let mut all: Vec<_> = kernel.maps.values_mut().collect();
+                let at = which % all.len().max(1);
+                if let Some(pages) = all.get_mut(at).filter(|pages| pages.held.is_none()) {
                     pages.is_mapped = true;
                 }
             }
-            Step::Munmap => self.kernel().munmap_lingering(),
-            Step::Bind(port) => drop(self.kernel().ports.insert(port)),
-            Step::Close(port) => drop(self.kernel().ports.remove(&port)),
+            Step::Munmap => self.conversation.kernel().munmap_lingering(),
+            Step::Bind(port) => drop(self.conversation.kernel().ports.insert(port)),
+            Step::Close(port) => drop(self.conversation.kernel().ports.remove(&port)),
         }
     }
 }
@@ -200,15 +210,22 @@ impl Conversation {
 proptest! {
     #[test]
     fn the_broker_counts_what_the_kernel_has(steps in vec(step(), 0..150)) {
-        let mut conversation = Conversation::new();
+        let mut process = Process::new();
         for step in steps {
-            conversation.take(step);
+            process.take(step);
+            let conversation = &process.conversation;
             let used = conversation.broker.used();
             prop_assert!(used <= QUOTA);
             prop_assert!(conversation.kernel().pages() <= used);
         }
-        conversation.turn().unwrap();
+        let Process { mut conversation, .. } = process;
+        while conversation.kernel().pages() < conversation.broker.used() {
+            conversation.turn().unwrap();
+        }
         prop_assert_eq!(conversation.broker.used(), conversation.kernel().pages());
+        conversation.broker.finish();
+        let held = conversation.kernel().maps.values().filter(|p| p.held.is_some()).count();
+        prop_assert_eq!(held, 0);
     }
 
     #[test]
