@@ -15,4 +15,5 @@ mod lifecycle;
 mod mechanisms;
 mod output;
 mod root;
+mod swapped;
 mod unprivileged;

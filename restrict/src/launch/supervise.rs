@@ -133,7 +133,7 @@ impl Plan {
     /// # Errors
     /// [`LaunchError`]: the program was not started, and nothing is left of the attempt.
     /// Of what goes wrong later, [`Event::Warning`] tells.
-    pub fn supervise(self, tell: &mut dyn FnMut(Event)) -> Result<Ended, LaunchError> {
+    pub fn supervise(mut self, tell: &mut dyn FnMut(Event)) -> Result<Ended, LaunchError> {
         let threads = fs::read_dir("/proc/self/task")
             .map_err(LaunchError::system("count the supervisor's threads"))?
             .count();
@@ -204,7 +204,7 @@ impl Plan {
     }
 
     fn run(
-        &self,
+        &mut self,
         signals: &SignalFd,
         instance: Option<&Instance>,
         tell: &mut dyn FnMut(Event),
