@@ -207,8 +207,8 @@ pub(crate) struct Run {
     /// Names system calls that were refused; slower
     #[arg(long)]
     pub(crate) log_denied: bool,
-    /// Audits the program when it has started, and ends it if a check fails; the exit code is
-    /// 125 then
+    /// Audits the program when it has started, and ends it if a check fails or nobody could
+    /// look; the exit code is 125 then
     #[arg(long)]
     pub(crate) audit: bool,
     /// Prints what would be done, and does nothing

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audited;
 mod bad_input;
 mod descriptors;
 mod filters;

@@ -26,6 +26,7 @@ use super::{
     instance::{Instance, RUN_DIR, Turn},
     notify::ToPassOn,
     options::SealAt,
+    overseer::Overseer,
     plan::Plan,
     sealing::Sealing,
     signals,
@@ -133,7 +134,19 @@ impl Plan {
     /// # Errors
     /// [`LaunchError`]: the program was not started, and nothing is left of the attempt.
     /// Of what goes wrong later, [`Event::Warning`] tells.
-    pub fn supervise(mut self, tell: &mut dyn FnMut(Event)) -> Result<Ended, LaunchError> {
+    pub fn supervise(self, tell: &mut dyn FnMut(Event)) -> Result<Ended, LaunchError> {
+        self.supervise_with(&mut (), tell)
+    }
+
+    /// The same, as long as `overseer` agrees.
+    ///
+    /// # Errors
+    /// As [`supervise`](Self::supervise), and what the overseer says.
+    pub fn supervise_with(
+        mut self,
+        overseer: &mut dyn Overseer,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Ended, LaunchError> {
         let threads = fs::read_dir("/proc/self/task")
             .map_err(LaunchError::system("count the supervisor's threads"))?
             .count();
@@ -156,7 +169,7 @@ impl Plan {
         // Before there is something that would be left.
         let signals = blocked().map_err(LaunchError::system("block signals"))?;
         let instance = self.claim(tell)?;
-        let outcome = self.run(&signals, instance.as_ref(), tell);
+        let outcome = self.run(&signals, instance.as_ref(), overseer, tell);
         if let Some(instance) = instance
             && let Err(error) = self.leave(instance)
         {
@@ -207,6 +220,7 @@ impl Plan {
         &mut self,
         signals: &SignalFd,
         instance: Option<&Instance>,
+        overseer: &mut dyn Overseer,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, LaunchError> {
         if geteuid().is_root() {
@@ -228,6 +242,7 @@ impl Plan {
 
         // From here on the program is prepared, and this process needs little.
         tell(Event::Prepared { pid: record.pid });
+        overseer.prepared(record.pid)?;
         let until_sealed = if notifier.is_some() { UNTIL_SEALED } else { 0 };
         match shrink(KEPT | until_sealed) {
             Err(error) if self.launch.without.contains(&Mechanism::Capabilities) => {
@@ -244,6 +259,7 @@ impl Plan {
             Err(errno) => return Err(system("hear from the child", errno)),
         }
         tell(Event::Started { pid: record.pid });
+        overseer.started();
 
         let after = match self.launch.seal {
             SealAt::After(time) => Some(time),
@@ -260,6 +276,7 @@ impl Plan {
             log_denied: self.launch.log_denied,
             guest,
             look_at_guest: Instant::now(),
+            overseer,
             tell,
         };
         Ok(watch.until_ended(signals))

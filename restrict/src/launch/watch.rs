@@ -21,6 +21,7 @@ use super::{
     guest_life::GuestLife,
     instance::Instance,
     notify::{self, ToPassOn},
+    overseer::Overseer,
     record::Record,
     sealing::{Outcome, Sealing},
     start::Started,
@@ -49,6 +50,7 @@ pub(crate) struct Watch<'a> {
     pub(crate) log_denied: bool,
     pub(crate) guest: Option<GuestLife>,
     pub(crate) look_at_guest: Instant,
+    pub(crate) overseer: &'a mut dyn Overseer,
     pub(crate) tell: &'a mut dyn FnMut(Event),
 }
 
@@ -152,6 +154,10 @@ impl Watch<'_> {
             {
                 (self.tell)(Event::Warning(format!("cannot pass {signal} on: {errno}")));
             }
+        }
+        if !self.overseer.agrees() {
+            // A child that was not waited for: the number is nobody else's.
+            let _ = kill(program, Signal::SIGKILL);
         }
         let ended = match waitpid(program, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => {
