@@ -243,7 +243,8 @@ impl Plan {
         // From here on the program is prepared, and this process needs little.
         tell(Event::Prepared { pid: record.pid });
         overseer.prepared(record.pid)?;
-        let until_sealed = if notifier.is_some() { UNTIL_SEALED } else { 0 };
+        let looks = notifier.is_some() && !record.sealed;
+        let until_sealed = if looks { UNTIL_SEALED } else { 0 };
         match shrink(KEPT | until_sealed) {
             Err(error) if self.launch.without.contains(&Mechanism::Capabilities) => {
                 tell(Event::Warning(format!(

@@ -174,11 +174,15 @@ impl Watch<'_> {
 
     /// Answers the filter.
     fn serve(&mut self) {
+        let looked = self.sealing.may_look();
         match self.sealing.serve() {
             // Only who asked for it: the program can make any number of them.
             Ok(Some(denial)) if self.log_denied => (self.tell)(Event::Denied(denial.to_string())),
             Ok(_) => {}
             Err(error) => (self.tell)(Event::Warning(format!("the filter's listener: {error}"))),
+        }
+        if looked && !self.sealing.may_look() {
+            self.shrink();
         }
     }
 
@@ -214,9 +218,7 @@ impl Watch<'_> {
             Some(Outcome::Sealed) => {
                 self.record.sealed = true;
                 self.write_down();
-                if let Err(error) = shrink_after_sealing() {
-                    (self.tell)(Event::Warning(error.to_string()));
-                }
+                self.shrink();
                 (self.tell)(Event::Sealed);
                 Ok(())
             }
@@ -235,6 +237,12 @@ impl Watch<'_> {
         };
         if let Some(control) = &mut self.control {
             control.answer(&answer);
+        }
+    }
+
+    fn shrink(&mut self) {
+        if let Err(error) = shrink_after_sealing() {
+            (self.tell)(Event::Warning(error.to_string()));
         }
     }
 
