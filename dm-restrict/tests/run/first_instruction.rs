@@ -6,6 +6,7 @@ use std::fs;
 use nix::{
     errno::Errno,
     sys::{
+        resource::{Resource, setrlimit},
         signal::Signal,
         stat::{Mode, umask},
     },
@@ -189,6 +190,26 @@ fn namespaces_are_its_own() {
         }
         running.signal(Signal::SIGTERM);
         running.wait().with_code(128 + 15);
+    }
+}
+
+#[test]
+fn no_program_runs_with_a_core_limit_of_0_by_which_the_machines_helper_would() {
+    const CAP_SYS_RESOURCE: u32 = 24;
+    let ours = capabilities("self".into());
+    let can_raise = u64::from_str_radix(&ours[2], 16).unwrap() >> CAP_SYS_RESOURCE & 1 == 1;
+    for profile in ["strict", "libxl"] {
+        let ended = Launcher::new()
+            .options(["--profile", profile])
+            .hook(|| Ok(setrlimit(Resource::RLIMIT_CORE, 0, 0)?))
+            .probe_does(["report"]);
+        // Not each root of a container may.
+        match can_raise {
+            true => assert_eq!(ended.with_code(0).value("rlimit core"), "1 1", "{profile}"),
+            false => {
+                ended.refused(125, &["rlimits: set core=1", "CAP_SYS_RESOURCE"]);
+            }
+        }
     }
 }
 
