@@ -215,10 +215,10 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Where a launcher wants to be told that the program runs, or why it does not
-    #[arg(long, value_name = "NUM", hide = true)]
+    #[arg(long, value_name = "NUM", hide = true, value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) report: Option<i32>,
     /// Where a launcher wrote variables
-    #[arg(long, value_name = "NUM", hide = true)]
+    #[arg(long, value_name = "NUM", hide = true, value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) env_fd: Option<i32>,
     /// The program, looked for in PATH, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARG]")]
