@@ -73,6 +73,7 @@ pub(crate) fn act(verb: &str, what: &OsStr) {
         "connect-abstract" => println!("connect {}", io_word(connect_abstract(what))),
         "notify" => notify(what),
         "ioctl" => ioctl(what),
+        "type" => type_into(number(what)),
         // Its standard output.
         "output" => output(1, number(what)),
         "error" => output(2, number(what)),
@@ -231,6 +232,14 @@ fn ioctl(what: &OsStr) {
     // SAFETY: a null argument: a driver that reads one says EFAULT.
     let result = unsafe { libc::ioctl(0, request, 0) };
     word_of("ioctl", Errno::result(result));
+}
+
+/// As if somebody had typed it at the terminal.
+fn type_into(terminal: RawFd) {
+    let letter = b'x';
+    // SAFETY: reads one byte, which lives.
+    let result = unsafe { libc::ioctl(terminal, libc::TIOCSTI, &raw const letter) };
+    word_of("type", Errno::result(result));
 }
 
 fn output(to: RawFd, length: usize) {

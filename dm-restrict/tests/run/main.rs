@@ -17,4 +17,5 @@ mod mechanisms;
 mod output;
 mod root;
 mod swapped;
+mod terminal;
 mod unprivileged;
