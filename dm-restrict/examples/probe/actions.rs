@@ -62,6 +62,7 @@ pub(crate) fn act(verb: &str, what: &OsStr) {
         "chdir" => println!("chdir {}", io_word(std::env::set_current_dir(what))),
         "fill" => fill(what),
         "fd" => fd(number(what)),
+        "seal" => seal(),
         // Others.
         "exec" => exec(what),
         "kill" => println!("kill {}", word(kill(Pid::from_raw(number(what)), None))),
@@ -164,6 +165,15 @@ fn fd(number: RawFd) {
         }
         Err(errno) => println!("fd {number} {errno:?}"),
     }
+}
+
+/// As a device model does that is written with the library.
+fn seal() {
+    match xen_restrict::confine::Seal::new().apply() {
+        Ok(sealed) => println!("seal told={}", sealed.told_supervisor()),
+        Err(error) => println!("seal {error}"),
+    }
+    std::io::stdout().flush().unwrap();
 }
 
 fn exec(what: &OsStr) {

@@ -16,6 +16,7 @@ mod lifecycle;
 mod mechanisms;
 mod output;
 mod root;
+mod sealed;
 mod swapped;
 mod terminal;
 mod unprivileged;
