@@ -11,6 +11,7 @@ pub(crate) mod capabilities;
 pub mod cgroup;
 pub(crate) mod credentials;
 pub(crate) mod fds;
+mod hidepid;
 mod identity;
 pub(crate) mod keyring;
 pub mod landlock;
@@ -42,8 +43,8 @@ pub use identity::{
     UIDS_IN_RANGE,
 };
 pub use mechanism::{Mechanism, MechanismError, Profile, UnknownMechanism, UnknownProfile};
-pub(crate) use reap::sees_all;
 pub use reap::{Process, ReapError, Reaped, Reaper};
+pub(crate) use reap::{sees_all, takes_ptrace};
 pub use rlimits::{InvalidLimit, Limit};
 pub use seal::{Seal, Sealed};
 pub use userdb::{Account, SubuidLine, UserDb, UserDbError};

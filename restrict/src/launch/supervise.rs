@@ -37,9 +37,10 @@ use super::{
 use crate::{
     GuestId, PrivCmd,
     confine::{
-        Mechanism, MechanismError, Reaper, UserDb,
+        Identity, Mechanism, MechanismError, Reaper, UserDb,
         capabilities::{self, bit},
         notify::Notifier,
+        takes_ptrace,
     },
 };
 
@@ -186,6 +187,14 @@ impl Plan {
             ));
             return Ok(None);
         }
+        if self.reaped().is_some() && takes_ptrace() {
+            tell(Event::Warning(
+                "/proc is mounted with hidepid, for a group that is not root's or for all: the uid \
+                 is not reaped at the end, but before its next program starts, or by `dm-restrict \
+                 reap`; `mount -o remount,hidepid=invisible,gid=0 /proc`"
+                    .into(),
+            ));
+        }
         let turn = Turn::wait(&self.key())?;
         if turn.live()?.is_empty() {
             self.reap()?;
@@ -203,13 +212,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Of a uid that is the guest's alone.
+    /// Whose uid is the guest's alone.
+    fn reaped(&self) -> Option<&Identity> {
+        let identity = self.identity.as_ref();
+        identity.filter(|identity| identity.is_exclusive())
+    }
+
     fn reap(&self) -> Result<(), LaunchError> {
-        let Some(identity) = self
-            .identity
-            .as_ref()
-            .filter(|identity| identity.is_exclusive())
-        else {
+        let Some(identity) = self.reaped() else {
             return Ok(());
         };
         Reaper::new(identity, &UserDb::from_system()?, RUN_DIR)?.reap()?;
