@@ -129,6 +129,10 @@ pub(crate) struct Whom {
 /// guest only. Either all of that is in force before its first instruction, or it is not
 /// started.
 ///
+/// Before the domain's first program starts, and after its last has ended, all else that runs
+/// under the domain's uid is killed: also a QEMU that xl started for the same domid with
+/// dm_restrict=1. Beside one, give this program a user of its own by --user.
+///
 /// The exit code is the program's own, 128 + N when it was killed by signal N; 125 when it
 /// could not be started, 126 when it is not executable, 127 when it was not found.
 #[derive(Args)]
