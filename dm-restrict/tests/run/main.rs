@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alone;
 mod audited;
 mod bad_input;
 mod descriptors;
