@@ -129,6 +129,10 @@ pub(crate) struct Whom {
 /// guest only. Either all of that is in force before its first instruction, or it is not
 /// started.
 ///
+/// Before the domain's first program starts, and after its last has ended, all else that runs
+/// under the domain's uid is killed: also a QEMU that xl started for the same domid with
+/// dm_restrict=1. Beside one, give this program a user of its own by --user.
+///
 /// The exit code is the program's own, 128 + N when it was killed by signal N; 125 when it
 /// could not be started, 126 when it is not executable, 127 when it was not found.
 #[derive(Args)]
@@ -207,18 +211,18 @@ pub(crate) struct Run {
     /// Names system calls that were refused; slower
     #[arg(long)]
     pub(crate) log_denied: bool,
-    /// Audits the program when it has started, and ends it if a check fails; the exit code is
-    /// 125 then
+    /// Audits the program when it has started, and ends it if a check fails or nobody could
+    /// look; the exit code is 125 then
     #[arg(long)]
     pub(crate) audit: bool,
     /// Prints what would be done, and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Where a launcher wants to be told that the program runs, or why it does not
-    #[arg(long, value_name = "NUM", hide = true)]
+    #[arg(long, value_name = "NUM", hide = true, value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) report: Option<i32>,
     /// Where a launcher wrote variables
-    #[arg(long, value_name = "NUM", hide = true)]
+    #[arg(long, value_name = "NUM", hide = true, value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) env_fd: Option<i32>,
     /// The program, looked for in PATH, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARG]")]

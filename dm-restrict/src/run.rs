@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use xen_restrict::launch::{Event, Launch, LaunchError, Plan, Reporter, SealAt, variables_from};
+use xen_restrict::launch::{
+    Event, Launch, LaunchError, Overseer, Plan, Reporter, SealAt, variables_from,
+};
 
 use crate::{auditor::Auditor, cli::Run, messages::Messages, say, with_causes};
 
@@ -35,16 +37,17 @@ fn supervise(options: &mut Run, reporter: &mut Option<Reporter>) -> Result<u8, L
     if options.dry_run {
         return Ok(show(&plan));
     }
-    let mut auditor = None;
+    let mut auditor = options.audit.then(Auditor::default);
+    let mut nobody = ();
+    let overseer: &mut dyn Overseer = match &mut auditor {
+        Some(auditor) => auditor,
+        None => &mut nobody,
+    };
     let mut messages = Messages::new();
-    let ended = plan.supervise(&mut |event| match event {
-        Event::Prepared { pid } if options.audit => auditor = Some(Auditor::prepare(pid)),
+    let ended = plan.supervise_with(overseer, &mut |event| match event {
         Event::Started { pid } => {
             if let Some(reporter) = reporter.take() {
                 reporter.started(pid);
-            }
-            if let Some(Ok(auditor)) = &auditor {
-                auditor.go();
             }
         }
         other => tell(&mut messages, other),
@@ -54,14 +57,9 @@ fn supervise(options: &mut Run, reporter: &mut Option<Reporter>) -> Result<u8, L
     }
     drop(messages);
     let code = ended.exit_code();
-    Ok(match auditor.map(|auditor| auditor.map(Auditor::passed)) {
-        None | Some(Ok(true)) => code,
-        // Its own words were the auditor's.
-        Some(Ok(false)) => 125,
-        Some(Err(error)) => {
-            say(&format!("the program was not audited: {error}"));
-            125
-        }
+    Ok(match auditor.is_none_or(Auditor::passed) {
+        true => code,
+        false => 125,
     })
 }
 

@@ -75,7 +75,7 @@ fn where_processes_would_be_missed_nothing_is_killed() {
             &[
                 "sh",
                 "-c",
-                "mount -t proc -o hidepid=2 proc /proc && \
+                "mount -t proc -o hidepid=2,gid=4711 proc /proc && \
                  exec setpriv --bounding-set=-sys_ptrace \"$@\"",
                 "sh",
             ],

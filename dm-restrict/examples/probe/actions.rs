@@ -62,6 +62,7 @@ pub(crate) fn act(verb: &str, what: &OsStr) {
         "chdir" => println!("chdir {}", io_word(std::env::set_current_dir(what))),
         "fill" => fill(what),
         "fd" => fd(number(what)),
+        "seal" => seal(),
         // Others.
         "exec" => exec(what),
         "kill" => println!("kill {}", word(kill(Pid::from_raw(number(what)), None))),
@@ -73,6 +74,7 @@ pub(crate) fn act(verb: &str, what: &OsStr) {
         "connect-abstract" => println!("connect {}", io_word(connect_abstract(what))),
         "notify" => notify(what),
         "ioctl" => ioctl(what),
+        "type" => type_into(number(what)),
         // Its standard output.
         "output" => output(1, number(what)),
         "error" => output(2, number(what)),
@@ -165,6 +167,15 @@ fn fd(number: RawFd) {
     }
 }
 
+/// As a device model does that is written with the library.
+fn seal() {
+    match xen_restrict::confine::Seal::new().apply() {
+        Ok(sealed) => println!("seal told={}", sealed.told_supervisor()),
+        Err(error) => println!("seal {error}"),
+    }
+    std::io::stdout().flush().unwrap();
+}
+
 fn exec(what: &OsStr) {
     let path = CString::new(what.as_bytes()).unwrap();
     let Err(errno) = execv(&path, &[&path, &CString::new("say=executed").unwrap()]);
@@ -231,6 +242,14 @@ fn ioctl(what: &OsStr) {
     // SAFETY: a null argument: a driver that reads one says EFAULT.
     let result = unsafe { libc::ioctl(0, request, 0) };
     word_of("ioctl", Errno::result(result));
+}
+
+/// As if somebody had typed it at the terminal.
+fn type_into(terminal: RawFd) {
+    let letter = b'x';
+    // SAFETY: reads one byte, which lives.
+    let result = unsafe { libc::ioctl(terminal, libc::TIOCSTI, &raw const letter) };
+    word_of("type", Errno::result(result));
 }
 
 fn output(to: RawFd, length: usize) {

@@ -70,6 +70,7 @@ pub(crate) fn attempts() {
             libc::SYS_io_uring_setup,
             [1, zero, 0, 0, 0],
         ),
+        ("io_setup", libc::SYS_io_setup, [1, zero, 0, 0, 0]),
         ("userfaultfd", libc::SYS_userfaultfd, [1, 0, 0, 0, 0]),
         ("keyctl", libc::SYS_keyctl, [0, 0, 0, 0, 0]),
         (

@@ -115,6 +115,24 @@ fn who_forks_without_pause_meets_a_limit() {
     }
 }
 
+#[test]
+fn who_takes_more_memory_than_its_group_has_is_killed_and_that_is_told() {
+    let _alone = alone();
+    let mut command = run(&a());
+    command
+        .args(["--dev", "--require", "cgroup", "--cgroup", "memory.max=16M"])
+        .args(["--", "/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null"])
+        .args(["bs=64M", "count=1"]);
+    // The supervisor is not in the group, and stays to tell.
+    let ended = outcome(&mut command);
+    assert_eq!(ended.code, 128 + 9, "{ended:?}");
+    assert!(
+        ended.stderr.contains("raise --cgroup memory.max"),
+        "{ended:?}"
+    );
+    nothing_is_left(&a());
+}
+
 fn shell(options: &[&str], script: &str) -> Command {
     let mut command = run(&a());
     command

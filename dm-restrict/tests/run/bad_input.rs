@@ -59,6 +59,27 @@ fn names_there_are_none_of_are_answered_with_those_there_are() {
 }
 
 #[test]
+fn a_launchers_own_descriptors_are_numbers_that_are_open() {
+    for option in ["--report", "--env-fd"] {
+        for number in ["-1", "-2147483648", "x", "2147483648"] {
+            Launcher::new()
+                .option(format!("{option}={number}"))
+                .probe_does(["exit=0"])
+                .refused(125, &[option, number]);
+        }
+        let closed = format!("descriptor {option}=99: the launcher did not leave it open");
+        Launcher::new()
+            .option(format!("{option}=99"))
+            .probe_does(["exit=0"])
+            .refused(125, &[&closed]);
+    }
+    Launcher::new()
+        .options(["--fd", "log=-1"])
+        .probe_does(["exit=0"])
+        .refused(125, &["log=-1"]);
+}
+
+#[test]
 fn a_domid_is_a_guests() {
     for (domid, says) in [
         ("0", "domain 0"),

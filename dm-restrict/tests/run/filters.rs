@@ -8,7 +8,7 @@ use crate::support::launcher::{Ended, Launcher};
 
 /// Of `EPERM` and `ENOSYS`; what is not there at all has no other answer.
 fn refused(ended: &Ended) {
-    let missing = ["clone3", "no-such-call"];
+    let missing = ["clone3", "io_setup", "no-such-call"];
     let mut tried = 0;
     for line in ended.stdout.lines() {
         let (call, answer) = line.split_once(' ').unwrap();

@@ -6,13 +6,17 @@ use std::fs;
 use nix::{
     errno::Errno,
     sys::{
+        resource::{Resource, setrlimit},
         signal::Signal,
         stat::{Mode, umask},
     },
     unistd::setgroups,
 };
 
-use crate::support::launcher::{Ended, Launcher};
+use crate::support::{
+    deny::{Deny, When},
+    launcher::{Ended, Launcher, eventually},
+};
 
 /// Descriptors that a careless launcher leaves open, and all else that it may pass on.
 fn careless(launcher: Launcher) -> Launcher {
@@ -190,22 +194,82 @@ fn namespaces_are_its_own() {
 }
 
 #[test]
+fn no_program_runs_with_a_core_limit_of_0_by_which_the_machines_helper_would() {
+    const CAP_SYS_RESOURCE: u32 = 24;
+    let ours = capabilities("self".into());
+    let can_raise = u64::from_str_radix(&ours[2], 16).unwrap() >> CAP_SYS_RESOURCE & 1 == 1;
+    for profile in ["strict", "libxl"] {
+        let ended = Launcher::new()
+            .options(["--profile", profile])
+            .hook(|| Ok(setrlimit(Resource::RLIMIT_CORE, 0, 0)?))
+            .probe_does(["report"]);
+        // Not each root of a container may.
+        match can_raise {
+            true => assert_eq!(ended.with_code(0).value("rlimit core"), "1 1", "{profile}"),
+            false => {
+                ended.refused(125, &["rlimits: set core=1", "CAP_SYS_RESOURCE"]);
+            }
+        }
+    }
+}
+
+/// Inheritable, permitted, effective, bounding, ambient.
+fn capabilities(pid: String) -> Vec<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let lines = status.lines().filter(|line| line.starts_with("Cap"));
+    let digits = lines.map(|line| line.split_whitespace().nth(1).unwrap());
+    digits
+        .map(|digits| digits.trim_start_matches('0').to_owned())
+        .collect()
+}
+
+/// KILL and SETUID: it has nobody to look at, or cannot any more.
+const SEALED: [&str; 5] = ["", "a0", "a0", "", ""];
+
+#[test]
+fn what_the_supervisor_needs_to_look_goes_when_it_need_not() {
+    for options in [
+        &["--seal-after", "0"][..],
+        &["--seal-after", "0", "--log-denied"],
+        &["--without", "xen-requests", "--without", "seccomp"],
+    ] {
+        let mut running = Launcher::new()
+            .options(options)
+            .start_probe(["say=here", "forever"]);
+        running.line();
+        let supervisor = capabilities(running.supervisor().to_string());
+        running.signal(Signal::SIGTERM);
+        running.wait().with_code(128 + 15);
+        assert_eq!(supervisor, SEALED, "{options:?}");
+    }
+}
+
+#[test]
+fn nor_is_it_kept_when_nobody_can_be_asked_any_more() {
+    const RECEIVE: u32 = 0xc050_2100;
+    // The first request of the set-up phase is the last.
+    let mut running = Launcher::new()
+        .option("--log-denied")
+        .deny(&[Deny {
+            call: libc::SYS_ioctl,
+            when: &[When::Is(1, RECEIVE)],
+            errno: libc::EIO,
+        }])
+        .start_probe(["ioctl=84500", "say=here", "forever"]);
+    assert_eq!(running.line(), "ioctl ENOSYS");
+    running.line();
+    let supervisor = running.supervisor().to_string();
+    eventually(|| (capabilities(supervisor.clone()) == SEALED).then_some(()));
+    running.signal(Signal::SIGTERM);
+    let ended = running.wait();
+    assert!(ended.stderr.contains("listener"), "{ended:?}");
+    ended.with_code(128 + 15);
+}
+
+#[test]
 fn what_the_supervisor_keeps_is_listed() {
     let mut running = Launcher::new().start_probe(["say=here", "forever"]);
     running.line();
-    let capabilities = |pid: String| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let lines = status.lines().filter(|line| line.starts_with("Cap"));
-        lines
-            .map(|line| {
-                line.split_whitespace()
-                    .nth(1)
-                    .unwrap()
-                    .trim_start_matches('0')
-                    .to_owned()
-            })
-            .collect::<Vec<_>>()
-    };
     // Inheritable, permitted, effective, bounding, ambient: KILL and SETUID, and until
     // it is sealed SYS_PTRACE and DAC_READ_SEARCH.
     let supervisor = capabilities(running.supervisor().to_string());

@@ -2,6 +2,7 @@
 //! From the start to the end: statuses, signals, orphans, and a supervisor that is killed.
 
 use std::{
+    ffi::CStr,
     fs,
     os::{
         fd::AsRawFd as _,
@@ -15,6 +16,7 @@ use std::{
 
 use nix::{
     fcntl::OFlag,
+    mount::{MsFlags, mount},
     sys::signal::{Signal, kill},
     unistd::pipe2,
 };
@@ -132,6 +134,35 @@ fn orphans_end_with_the_program_and_are_waited_for_before() {
 fn without_a_pid_namespace_the_reaper_ends_orphans() {
     let launcher = Launcher::for_domain().options(["--without", "pid-ns"]);
     launcher.probe_does(["orphan", "exit=7"]).with_code(7);
+}
+
+/// /proc of the launcher's, which its supervisor is to see all in.
+fn with_proc(launcher: Launcher, options: &'static CStr) -> Launcher {
+    launcher
+        .options(["--without", "pid-ns", "--seal-after", "0"])
+        .hook(move || {
+            let proc = Some(c"proc");
+            mount(proc, c"/proc", proc, MsFlags::empty(), Some(options))?;
+            Ok(())
+        })
+}
+
+#[test]
+fn hidepid_does_not_keep_the_reaper_from_its_work_or_that_is_told() {
+    for options in [c"hidepid=1", c"hidepid=2", c"hidepid=2,gid=0"] {
+        let launcher = with_proc(Launcher::for_domain(), options);
+        let ended = launcher.probe_does(["orphan", "exit=7"]);
+        assert_eq!(ended.stderr, "", "{options:?}");
+        ended.with_code(7);
+    }
+    for options in [c"hidepid=2,gid=4711", c"hidepid=4"] {
+        let launcher = with_proc(Launcher::for_domain(), options);
+        let ended = launcher.probe_does(["exit=7"]);
+        for told in ["not reaped at the end", "processes would be missed"] {
+            assert!(ended.stderr.contains(told), "{options:?}: {ended:?}");
+        }
+        ended.with_code(7);
+    }
 }
 
 /// That nothing runs any more under the uid, and its directory is removed by the next.

@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alone;
+mod audited;
 mod bad_input;
 mod descriptors;
 mod filters;
@@ -15,4 +17,7 @@ mod lifecycle;
 mod mechanisms;
 mod output;
 mod root;
+mod sealed;
+mod swapped;
+mod terminal;
 mod unprivileged;

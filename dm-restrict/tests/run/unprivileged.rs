@@ -2,7 +2,10 @@
 //! Started by somebody who is not root: it says what is missing, and does what is left.
 
 use nix::{
-    sys::signal::Signal,
+    sys::{
+        resource::{Resource, setrlimit},
+        signal::Signal,
+    },
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
@@ -114,6 +117,15 @@ fn what_does_not_take_root_is_in_force() {
     assert_eq!(ended.value("pid"), ended.value("sid"));
     assert!(!ended.stdout.contains("\nenv "), "{ended:?}");
     assert!(ended.stderr.contains("warning: not root"), "{ended:?}");
+}
+
+#[test]
+fn a_core_limit_of_0_cannot_be_raised_and_that_is_told() {
+    let (left_out, _) = missing();
+    unprivileged(&left_out)
+        .hook(|| Ok(setrlimit(Resource::RLIMIT_CORE, 0, 0)?))
+        .probe_does(["report"])
+        .refused(125, &["rlimits: set core=1", "hard limit", "as root"]);
 }
 
 #[test]

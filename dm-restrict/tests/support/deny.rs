@@ -33,6 +33,17 @@ pub(crate) fn filter(denied: &[Deny]) -> Vec<BpfProgram> {
     denied.iter().map(one).collect()
 }
 
+/// Whoever makes one of these calls is killed.
+pub(crate) fn killing(calls: &[i64]) -> BpfProgram {
+    let filter = SeccompFilter::new(
+        calls.iter().map(|call| (*call, Vec::new())).collect(),
+        SeccompAction::Allow,
+        SeccompAction::KillProcess,
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    filter.and_then(TryInto::try_into).unwrap()
+}
+
 fn one(deny: &Deny) -> BpfProgram {
     let conditions: Vec<_> = deny
         .when

@@ -120,6 +120,9 @@ pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
 
 /// A copy of a descriptor that this process inherited, by its number.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(Errno::EBADF.into());
+    }
     // SAFETY: only asks; an unused number is an error.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     fd.try_clone_to_owned()

@@ -174,12 +174,7 @@ const TABLE: [Row; 21] = [
     ),
     row(Keyring, "keyring", Strict, "a new session keyring"),
     row(Umask, "umask", Strict, "077"),
-    row(
-        Session,
-        "session",
-        Strict,
-        "setsid: no controlling terminal",
-    ),
+    row(Session, "session", Both, "setsid: no controlling terminal"),
 ];
 
 impl Mechanism {
@@ -372,6 +367,7 @@ mod tests {
             Root,
             Rlimits,
             Fds,
+            Session,
         ];
         assert_eq!(libxl, expected);
         assert!(Mechanism::ALL.into_iter().all(|m| Profile::Strict.has(m)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Mounts by descriptor: no path is looked up twice, and none on the way back.
+//! Mounts by descriptor: none is looked up by its path again.
 
 use std::{
     ffi::CStr,
@@ -75,31 +75,45 @@ fn fsconfig(
     Errno::result(result).map(drop).map_err(Into::into)
 }
 
-/// A copy of the mount that `at` is in, from there down, with these attributes, mounted
-/// on the place that `on` is.
-///
-/// With all that is mounted below, where the kernel can give attributes to all at
-/// once (Linux 5.12); else without: what is below would not have them.
-pub(crate) fn bind(
-    at: BorrowedFd<'_>,
-    on: BorrowedFd<'_>,
-    attributes: Attributes,
-) -> io::Result<()> {
-    let tree = clone_tree(at, AT_RECURSIVE)?;
-    match set_attributes(tree.as_fd(), attributes, AT_RECURSIVE) {
-        Ok(()) => attach(tree.as_fd(), on),
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            let alone = clone_tree(at, 0)?;
-            attach(alone.as_fd(), on)?;
-            remount(alone.as_fd(), attributes)
+/// A copy of a mount from some place down, mounted nowhere yet.
+pub(crate) struct Tree {
+    mount: OwnedFd,
+    /// What it is to get when it is mounted, as the kernel cannot do it before.
+    later: Option<Attributes>,
+}
+
+impl Tree {
+    /// From the place that `at` is, with these attributes. What is mounted or unmounted
+    /// outside later changes nothing in it.
+    ///
+    /// With all that is mounted below, where the kernel can give attributes to all at
+    /// once (Linux 5.12); else without: what is below would not have them.
+    pub(crate) fn copy(at: BorrowedFd<'_>, attributes: Attributes) -> io::Result<Self> {
+        let mount = clone_tree(at, AT_RECURSIVE)?;
+        match set_attributes(mount.as_fd(), attributes, libc::MS_PRIVATE, AT_RECURSIVE) {
+            Ok(()) => Ok(Self { mount, later: None }),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(Self {
+                mount: clone_tree(at, 0)?,
+                later: Some(attributes),
+            }),
+            Err(error) => Err(error),
         }
-        Err(error) => Err(error),
+    }
+
+    /// Mounts it on the place that `on` is.
+    pub(crate) fn mount(&self, on: BorrowedFd<'_>) -> io::Result<()> {
+        attach(self.mount.as_fd(), on)?;
+        let Some(attributes) = self.later else {
+            return Ok(());
+        };
+        change(self.mount.as_fd(), MsFlags::MS_PRIVATE)?;
+        remount(self.mount.as_fd(), attributes)
     }
 }
 
 /// Gives an attached mount, which has none below, these attributes.
 pub(crate) fn seal_mount(mount: BorrowedFd<'_>, attributes: Attributes) -> io::Result<()> {
-    match set_attributes(mount, attributes, 0) {
+    match set_attributes(mount, attributes, 0, 0) {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => remount(mount, attributes),
         other => other,
     }
@@ -108,6 +122,10 @@ pub(crate) fn seal_mount(mount: BorrowedFd<'_>, attributes: Attributes) -> io::R
 fn remount(mount: BorrowedFd<'_>, attributes: Attributes) -> io::Result<()> {
     // The numbers of mount(2) are the same.
     let flags = MsFlags::from_bits_retain(attributes.0) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    change(mount, flags)
+}
+
+fn change(mount: BorrowedFd<'_>, flags: MsFlags) -> io::Result<()> {
     let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
     nix::mount::mount(
         None::<&str>,
@@ -144,16 +162,17 @@ pub(crate) fn attach(mount: BorrowedFd<'_>, on: BorrowedFd<'_>) -> io::Result<()
     Errno::result(result).map(drop).map_err(Into::into)
 }
 
-/// `ENOSYS` before Linux 5.12.
+/// `ENOSYS` before Linux 5.12. A propagation of 0 stays what it is.
 fn set_attributes(
     mount: BorrowedFd<'_>,
     attributes: Attributes,
+    propagation: libc::c_ulong,
     recursive: libc::c_uint,
 ) -> io::Result<()> {
     let attr = libc::mount_attr {
         attr_set: attributes.0,
         attr_clr: 0,
-        propagation: 0,
+        propagation,
         userns_fd: 0,
     };
     let (fd, flags) = (mount.as_raw_fd(), AT_EMPTY_PATH | recursive);

@@ -20,6 +20,7 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
+    hidepid,
     identity::{ADD_REAPER, Identity, IdentityError, REAPER, Rule, allowed, not_subordinate},
     sender::{self, Signal, Step},
     userdb::{UserDb, UserDbError},
@@ -264,6 +265,11 @@ impl fmt::Display for Process {
     }
 }
 
+/// Whether this process can reap only as long as it has CAP_SYS_PTRACE.
+pub(crate) fn takes_ptrace() -> bool {
+    hidepid::takes_ptrace().unwrap_or(true)
+}
+
 /// That this process can change its uids, and that /proc shows every process
 /// of the machine with its real uids.
 pub(crate) fn sees_all() -> Result<(), ReapError> {
@@ -285,25 +291,11 @@ pub(crate) fn sees_all() -> Result<(), ReapError> {
             return Err(ReapError::NotInitial { kind });
         }
     }
-    let mounts = fs::read("/proc/thread-self/mountinfo").map_err(proc)?;
-    if hides_processes(&mounts) && capabilities & (1 << CAP_SYS_PTRACE) == 0 {
+    let traces = capabilities & (1 << CAP_SYS_PTRACE) != 0;
+    if !traces && hidepid::takes_ptrace().map_err(proc)? {
         return Err(ReapError::HidePid);
     }
     Ok(())
-}
-
-/// Whether /proc, of the mounts in `mountinfo` the last there, has `hidepid`.
-fn hides_processes(mountinfo: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(mountinfo);
-    text.lines()
-        .rfind(|line| line.split(' ').nth(4) == Some("/proc"))
-        .and_then(|line| line.rsplit(' ').next())
-        .is_some_and(|options| {
-            options
-                .split(',')
-                .filter_map(|option| option.strip_prefix("hidepid="))
-                .any(|value| value != "0" && value != "off")
-        })
 }
 
 /// The processes with a live thread that has `uid`.
@@ -419,8 +411,9 @@ pub enum ReapError {
     ForeignProc,
     /// /proc hides processes from this one.
     #[error(
-        "/proc is mounted with hidepid and CAP_SYS_PTRACE is missing, so processes would be \
-         missed: reap with all of root's capabilities, or `mount -o remount,hidepid=0 /proc`"
+        "/proc is mounted with hidepid, for a group that is not this process's or for all, and \
+         CAP_SYS_PTRACE is missing, so processes would be missed: reap with all of root's \
+         capabilities (`dm-restrict reap`), or `mount -o remount,hidepid=invisible,gid=0 /proc`"
     )]
     HidePid,
     /// /proc cannot be read.
@@ -577,24 +570,6 @@ mod tests {
                 matches!(error, ReapError::ReaperUser(IdentityError::Taken { .. })),
                 "{error}"
             );
-        }
-    }
-
-    #[test]
-    fn hidepid_is_seen_on_the_topmost_proc() {
-        let line = |options| format!("22 27 0:21 / /proc rw,relatime - proc proc rw{options}\n");
-        for (options, hidden) in [
-            ("", false),
-            (",hidepid=0", false),
-            (",hidepid=off", false),
-            (",gid=4,hidepid=2", true),
-            (",hidepid=invisible,subset=pid", true),
-            (",hidepid=4", true),
-        ] {
-            let text = format!("1 1 0:1 / / rw - ext4 /dev/a rw\n{}", line(options));
-            assert_eq!(hides_processes(text.as_bytes()), hidden, "{text}");
-            let covered = text + &line("");
-            assert!(!hides_processes(covered.as_bytes()));
         }
     }
 

@@ -16,7 +16,16 @@ struct Row {
     resource: Resource,
     libxl: Option<u64>,
     strict: Option<u64>,
+    /// One that is lower already is not as good.
+    exact: bool,
     reason: &'static str,
+}
+
+impl Row {
+    const fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
 }
 
 const fn row(
@@ -31,6 +40,7 @@ const fn row(
         resource,
         libxl,
         strict,
+        exact: false,
         reason,
     }
 }
@@ -54,7 +64,8 @@ const TABLE: [Row; 15] = [
         Some(1),
         Some(1),
         "no file, as with 0; and with 1 no helper of the machine is run, as root (core(5))",
-    ),
+    )
+    .exact(),
     row(
         "cpu",
         libc::RLIMIT_CPU,
@@ -81,7 +92,7 @@ const TABLE: [Row; 15] = [
         libc::RLIMIT_LOCKS,
         Some(0),
         Some(0),
-        "no file locks",
+        "as libxl sets it; without effect since Linux 2.4.25",
     ),
     row(
         "memlock",
@@ -239,13 +250,26 @@ pub(crate) fn of_profile(profile: Profile, asked: &[Limit]) -> Vec<Limit> {
 }
 
 /// Sets them for the calling process, soft and hard. One of a profile that is already
-/// lower stays; `asked` ones are set as they are. Looks what came of it.
+/// lower stays, where that is as good; `asked` ones are set as they are. Looks what came of
+/// it.
 pub(crate) fn apply(limits: &[Limit], asked: &[Limit]) -> Result<(), MechanismError> {
+    set(limits, |limit| {
+        asked.contains(limit) || TABLE[limit.row].exact
+    })
+}
+
+/// The same of a process that leaves no core, as it is not dumpable: all that is lower
+/// stays.
+pub(crate) fn lower(limits: &[Limit]) -> Result<(), MechanismError> {
+    set(limits, |_| false)
+}
+
+fn set(limits: &[Limit], exactly: impl Fn(&Limit) -> bool) -> Result<(), MechanismError> {
     for limit in limits {
         let resource = TABLE[limit.row].resource;
         let mut value = limit.value.unwrap_or(libc::RLIM_INFINITY);
         let now = get(resource).map_err(|errno| failed(limit, errno))?;
-        if !asked.contains(limit) {
+        if !exactly(limit) {
             value = value.min(now.rlim_max);
         }
         if (now.rlim_cur, now.rlim_max) == (value, value) {
@@ -278,6 +302,10 @@ fn get(resource: Resource) -> Result<libc::rlimit, Errno> {
 
 fn failed(limit: &Limit, errno: Errno) -> MechanismError {
     let remedy = match errno {
+        Errno::EPERM if TABLE[limit.row].exact => {
+            "the launcher's own hard limit is lower, and with that the machine's helper would be \
+             run: raise it, or start it as root with CAP_SYS_RESOURCE"
+        }
         Errno::EPERM => "it is above the launcher's own hard limit: ask for less, or raise that",
         _ => "or leave it out by `--without rlimits`",
     };

@@ -22,7 +22,8 @@ use nix::{
 
 use super::{
     mechanism::{Mechanism, MechanismError},
-    mounts::{Attributes, attach, bind, new_filesystem, seal_mount},
+    mounts::{Attributes, attach, new_filesystem, seal_mount},
+    named::Copied,
 };
 
 /// What is bound from the machine's /dev by `--dev`.
@@ -63,17 +64,25 @@ pub(crate) enum Change {
     Chroot,
 }
 
-/// Builds it and enters it. The caller is in a mount namespace of its own. Returns the
-/// socket that is bound to [`NOTIFY`].
-pub(crate) fn enter(contents: &Contents, change: Change) -> Result<UnixDatagram, MechanismError> {
+/// Builds it and enters it. The caller is in a mount namespace of its own, and has copies
+/// of the [`Contents`] that are files. Returns the socket that is bound to [`NOTIFY`].
+pub(crate) fn enter(
+    contents: &Contents,
+    copied: &[Copied],
+    change: Change,
+) -> Result<UnixDatagram, MechanismError> {
     // The launcher's own could lock the program out.
     let outside = umask(Mode::from_bits_truncate(0o022));
-    let entered = build_and_enter(contents, change);
+    let entered = build_and_enter(contents, copied, change);
     umask(outside);
     entered
 }
 
-fn build_and_enter(contents: &Contents, change: Change) -> Result<UnixDatagram, MechanismError> {
+fn build_and_enter(
+    contents: &Contents,
+    copied: &[Copied],
+    change: Change,
+) -> Result<UnixDatagram, MechanismError> {
     let base = Attributes::NO_SUID.and(Attributes::NO_DEV);
     let root = new_filesystem(
         c"tmpfs",
@@ -82,27 +91,6 @@ fn build_and_enter(contents: &Contents, change: Change) -> Result<UnixDatagram, 
     )
     .map_err(|error| failed("make a tmpfs", &error))?;
     let top = open_path(None, Path::new("/")).map_err(|error| failed("open /", &error))?;
-
-    // What is named is opened before anything is mounted over it.
-    let mut named = Vec::new();
-    let devices: &[&str] = if contents.devices { &DEVICES } else { &[] };
-    for path in &contents.read_only {
-        named.push((path.clone(), base.and(Attributes::READ_ONLY)));
-    }
-    for path in &contents.read_write {
-        named.push((path.clone(), base));
-    }
-    for path in devices {
-        named.push((path.into(), Attributes::NO_SUID.and(Attributes::NO_EXEC)));
-    }
-    // A directory before what is in it.
-    named.sort();
-    named.dedup();
-    let mut sources = Vec::new();
-    for (path, attributes) in named {
-        let source = open_path(None, &path).map_err(|error| of_path(&path, "open it", &error))?;
-        sources.push((path, source, attributes));
-    }
 
     attach(root.as_fd(), top.as_fd()).map_err(|error| failed("mount the tmpfs", &error))?;
     let mount = root;
@@ -126,10 +114,15 @@ fn build_and_enter(contents: &Contents, change: Change) -> Result<UnixDatagram, 
         tmp.and_then(|tmp| attach(tmp.as_fd(), at?.as_fd()))
             .map_err(|error| of_path(Path::new("/tmp"), "mount a tmpfs", &error))?;
     }
-    for (path, source, attributes) in &sources {
-        let at = place(root.as_fd(), path, is_directory(source.as_fd()))
+    for Copied {
+        path,
+        directory,
+        tree,
+    } in copied
+    {
+        let at = place(root.as_fd(), path, *directory)
             .map_err(|error| of_path(path, "make a place for it", &error))?;
-        bind(source.as_fd(), at.as_fd(), *attributes)
+        tree.mount(at.as_fd())
             .map_err(|error| of_path(path, "mount it", &error))?;
     }
     if contents.proc {
@@ -216,7 +209,7 @@ fn made(result: nix::Result<()>) -> io::Result<()> {
 }
 
 /// Below `dir` no symbolic link is followed: it would lead out.
-fn open_path(dir: Option<BorrowedFd<'_>>, path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_path(dir: Option<BorrowedFd<'_>>, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let fd = match dir {
         Some(dir) => openat(dir, path, flags | OFlag::O_NOFOLLOW, Mode::empty()),
@@ -225,9 +218,9 @@ fn open_path(dir: Option<BorrowedFd<'_>>, path: &Path) -> io::Result<OwnedFd> {
     Ok(fd?)
 }
 
-fn is_directory(fd: BorrowedFd<'_>) -> bool {
-    nix::sys::stat::fstat(fd)
-        .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+pub(crate) fn is_directory(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let stat = nix::sys::stat::fstat(fd)?;
+    Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
 }
 
 /// The current directory is the new root.
@@ -253,7 +246,7 @@ fn pivot_failed(errno: Errno) -> MechanismError {
     MechanismError::new(Mechanism::Root, reason, remedy)
 }
 
-fn of_path(path: &Path, what: &str, error: &io::Error) -> MechanismError {
+pub(crate) fn of_path(path: &Path, what: &str, error: &io::Error) -> MechanismError {
     failed(&format!("{}: {what}", Shown(path)), error)
 }
 

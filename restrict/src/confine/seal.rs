@@ -17,7 +17,7 @@ use super::mechanism::{Mechanism, MechanismError};
 /// |---|---|
 /// | `identity` | refused where a thread is root: start it as another user |
 /// | `capabilities` | the calling thread's are given up; no other thread has one |
-/// | `rlimits` | core 1; locks, memlock, msgqueue 0 |
+/// | `rlimits` | core 1, or 0 where that is the hard limit; locks, memlock, msgqueue 0 |
 /// | `no-new-privs` | on |
 /// | `landlock` | only the [paths that are named](Self::read_only) |
 /// | `seccomp` | the allowlist of system calls |

@@ -76,7 +76,7 @@ fn filter(
 
 fn new_root() -> Result<(), MechanismError> {
     namespaces::own(Mechanism::MountNs)?;
-    root::enter(&Contents::default(), Change::Pivot).map(drop)
+    root::enter(&Contents::default(), &[], Change::Pivot).map(drop)
 }
 
 /// Not tried: from version 8 on, it would be for all threads.

@@ -20,6 +20,7 @@ mod linked;
 mod notify;
 mod options;
 mod output;
+mod overseer;
 mod plan;
 mod program;
 mod record;
@@ -42,6 +43,7 @@ pub use options::{
     XenDevice, parse_size,
 };
 pub use output::Output;
+pub use overseer::Overseer;
 pub use plan::Plan;
 pub use record::{Absent, RECORD_VERSION, Record, RecordedFd};
 pub use report::{Reporter, variables_from};

@@ -5,7 +5,7 @@
 use std::{
     fmt::{self, Write as _},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use nix::unistd::{Uid, getegid, geteuid};
@@ -20,9 +20,11 @@ use super::{
     program,
 };
 use crate::confine::{
-    Identity, Limit, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock, not_sent,
+    Identity, Limit, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock,
+    named::{self, Named},
+    not_sent,
     only_files::only_files,
-    rlimits,
+    renamers, rlimits,
     root::{self, Contents, Shown},
     seccomp::{self, Denied},
     xen_requests::{self, Phase},
@@ -38,6 +40,8 @@ pub struct Plan {
     pub(crate) identity: Option<Identity>,
     pub(crate) program: PathBuf,
     pub(crate) contents: Contents,
+    /// The files of it, until the program is started.
+    pub(crate) named: Vec<Named>,
     pub(crate) limits: Vec<Limit>,
     pub(crate) cgroup: Option<cgroup::Parent>,
     pub(crate) cgroup_limits: [CgroupLimit; 3],
@@ -70,8 +74,10 @@ impl Plan {
         contents.read_only.push(program.clone());
         contents.read_only.sort();
         contents.read_only.dedup();
+        let mut named = Vec::new();
         if launch.has(Mechanism::Root) {
-            only_files(contents.read_only.iter().chain(&contents.read_write))?;
+            named = named::open(&contents)?;
+            only_files(&named)?;
         }
 
         let mut plan = Self {
@@ -85,6 +91,7 @@ impl Plan {
             identity,
             program,
             contents,
+            named,
             cgroup: None,
             landlock_abi: None,
             absent: Vec::new(),
@@ -124,7 +131,11 @@ impl Plan {
             .absent
             .iter()
             .map(|absent| format!("not applied: {absent}"));
-        identity.into_iter().chain(absent).collect()
+        let paths = self
+            .named
+            .iter()
+            .filter_map(|named| decided_elsewhere(&named.path));
+        identity.into_iter().chain(absent).chain(paths).collect()
     }
 
     /// Whether a mechanism will be in force.
@@ -200,6 +211,21 @@ impl Plan {
             (None, None) => format!("pid-{}", std::process::id()),
         }
     }
+}
+
+/// What is there was looked at and is what the program gets; what it is, was their choice.
+fn decided_elsewhere(path: &Path) -> Option<String> {
+    let told = match renamers::first_of_others(path) {
+        Ok(None) => return None,
+        Ok(Some(directory)) => format!(
+            "{}: others than root can change {}, and so decide what it leads to; name what only \
+             root can replace",
+            Shown(path),
+            Shown(&directory)
+        ),
+        Err(error) => format!("{}: look who can replace it: {error}", Shown(path)),
+    };
+    Some(told)
 }
 
 fn choose(launch: &Launch) -> Result<Option<Identity>, LaunchError> {

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::LaunchError, options::InvalidOption};
+use super::error::LaunchError;
 use crate::confine::{MechanismError, fds};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl Reporter {
     /// # Errors
     /// It is not open.
     pub fn take(number: i32) -> Result<Self, LaunchError> {
-        Ok(Self(File::from(take(number)?)))
+        Ok(Self(File::from(take("--report", number)?)))
     }
 
     /// The program runs.
@@ -82,7 +82,7 @@ impl Reporter {
 /// # Errors
 /// The descriptor is not open, or cannot be read.
 pub fn variables_from(number: i32) -> Result<Vec<OsString>, LaunchError> {
-    let mut file = File::from(take(number)?);
+    let mut file = File::from(take("--env-fd", number)?);
     let mut text = Vec::new();
     file.read_to_end(&mut text)
         .map_err(LaunchError::system("read the variables"))?;
@@ -94,6 +94,10 @@ pub fn variables_from(number: i32) -> Result<Vec<OsString>, LaunchError> {
         .collect())
 }
 
-fn take(number: i32) -> Result<OwnedFd, LaunchError> {
-    fds::take(number).map_err(|_| InvalidOption::Fd(number.to_string()).into())
+fn take(option: &str, number: i32) -> Result<OwnedFd, LaunchError> {
+    fds::take(number).map_err(|error| LaunchError::Fd {
+        name: option.into(),
+        number,
+        reason: format!("the launcher did not leave it open: {error}"),
+    })
 }

@@ -83,6 +83,11 @@ impl Sealing {
         matches!(self.state, State::Waiting(_) | State::Reported)
     }
 
+    /// Whether somebody may still have to be looked at.
+    pub(crate) fn may_look(&self) -> bool {
+        self.is_unsettled() || matches!(self.state, State::SetUp(_))
+    }
+
     /// Answers one of the filter's questions. An error ends them: they are refused.
     pub(crate) fn serve(&mut self) -> io::Result<Option<Denial>> {
         let Some(notifier) = &mut self.notifier else {

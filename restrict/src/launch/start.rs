@@ -5,6 +5,7 @@ use std::{
     ffi::{CString, OsString},
     fs,
     io::{self, stderr, stdout},
+    mem,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{ffi::OsStrExt, net::UnixDatagram},
@@ -37,6 +38,7 @@ use crate::confine::{
     Mechanism, MechanismError, Profile,
     cgroup::{Leaf, Limits, remove_stale},
     fds::null,
+    named::{self, Copied},
     namespaces,
     root::{self, Change},
 };
@@ -124,7 +126,9 @@ struct Inside {
 impl Plan {
     /// Starts it. The caller has one thread, and blocks the signals that it wants to
     /// pass on.
-    pub(crate) fn start(&self) -> Result<Started, LaunchError> {
+    pub(crate) fn start(&mut self) -> Result<Started, LaunchError> {
+        // Not kept: they hold the file systems that they are on.
+        let named = mem::take(&mut self.named);
         let filters = self.filters()?;
         let given = &self.fds;
         if !self.applies(Mechanism::Fds) {
@@ -193,11 +197,13 @@ impl Plan {
             filters: &init_filters,
         };
 
+        let copied = named::copied(named, &self.contents)?;
         // Entered, and left again however it goes: the supervisor stays where it was.
         let entered = namespaces::enter(has)?;
         let inside = self.inside(
             &init,
             child,
+            copied,
             (life_end.as_fd(), life),
             own_init,
             (&status, childs_status),
@@ -237,6 +243,7 @@ impl Plan {
         &self,
         init: &Init<'_>,
         child: Child<'_>,
+        copied: Vec<Copied>,
         (life_end, life): (BorrowedFd<'_>, OwnedFd),
         own_init: bool,
         (ours, childs): (&OwnedFd, OwnedFd),
@@ -248,7 +255,8 @@ impl Plan {
                 Profile::Strict => Change::Pivot,
                 Profile::Libxl => Change::Chroot,
             };
-            notify = Some(root::enter(&self.contents, change)?);
+            notify = Some(root::enter(&self.contents, &copied, change)?);
+            drop(copied);
         } else {
             std::env::set_current_dir("/").map_err(LaunchError::system("enter /"))?;
         }

@@ -26,6 +26,7 @@ use super::{
     instance::{Instance, RUN_DIR, Turn},
     notify::ToPassOn,
     options::SealAt,
+    overseer::Overseer,
     plan::Plan,
     sealing::Sealing,
     signals,
@@ -36,9 +37,10 @@ use super::{
 use crate::{
     GuestId, PrivCmd,
     confine::{
-        Mechanism, MechanismError, Reaper, UserDb,
+        Identity, Mechanism, MechanismError, Reaper, UserDb,
         capabilities::{self, bit},
         notify::Notifier,
+        takes_ptrace,
     },
 };
 
@@ -134,6 +136,18 @@ impl Plan {
     /// [`LaunchError`]: the program was not started, and nothing is left of the attempt.
     /// Of what goes wrong later, [`Event::Warning`] tells.
     pub fn supervise(self, tell: &mut dyn FnMut(Event)) -> Result<Ended, LaunchError> {
+        self.supervise_with(&mut (), tell)
+    }
+
+    /// The same, as long as `overseer` agrees.
+    ///
+    /// # Errors
+    /// As [`supervise`](Self::supervise), and what the overseer says.
+    pub fn supervise_with(
+        mut self,
+        overseer: &mut dyn Overseer,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Ended, LaunchError> {
         let threads = fs::read_dir("/proc/self/task")
             .map_err(LaunchError::system("count the supervisor's threads"))?
             .count();
@@ -156,7 +170,7 @@ impl Plan {
         // Before there is something that would be left.
         let signals = blocked().map_err(LaunchError::system("block signals"))?;
         let instance = self.claim(tell)?;
-        let outcome = self.run(&signals, instance.as_ref(), tell);
+        let outcome = self.run(&signals, instance.as_ref(), overseer, tell);
         if let Some(instance) = instance
             && let Err(error) = self.leave(instance)
         {
@@ -172,6 +186,14 @@ impl Plan {
                 "not root: `list`, `seal` and `audit` do not know of it".into(),
             ));
             return Ok(None);
+        }
+        if self.reaped().is_some() && takes_ptrace() {
+            tell(Event::Warning(
+                "/proc is mounted with hidepid, for a group that is not root's or for all: the uid \
+                 is not reaped at the end, but before its next program starts, or by `dm-restrict \
+                 reap`; `mount -o remount,hidepid=invisible,gid=0 /proc`"
+                    .into(),
+            ));
         }
         let turn = Turn::wait(&self.key())?;
         if turn.live()?.is_empty() {
@@ -190,13 +212,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Of a uid that is the guest's alone.
+    /// Whose uid is the guest's alone.
+    fn reaped(&self) -> Option<&Identity> {
+        let identity = self.identity.as_ref();
+        identity.filter(|identity| identity.is_exclusive())
+    }
+
     fn reap(&self) -> Result<(), LaunchError> {
-        let Some(identity) = self
-            .identity
-            .as_ref()
-            .filter(|identity| identity.is_exclusive())
-        else {
+        let Some(identity) = self.reaped() else {
             return Ok(());
         };
         Reaper::new(identity, &UserDb::from_system()?, RUN_DIR)?.reap()?;
@@ -204,9 +227,10 @@ impl Plan {
     }
 
     fn run(
-        &self,
+        &mut self,
         signals: &SignalFd,
         instance: Option<&Instance>,
+        overseer: &mut dyn Overseer,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, LaunchError> {
         if geteuid().is_root() {
@@ -228,7 +252,9 @@ impl Plan {
 
         // From here on the program is prepared, and this process needs little.
         tell(Event::Prepared { pid: record.pid });
-        let until_sealed = if notifier.is_some() { UNTIL_SEALED } else { 0 };
+        overseer.prepared(record.pid)?;
+        let looks = notifier.is_some() && !record.sealed;
+        let until_sealed = if looks { UNTIL_SEALED } else { 0 };
         match shrink(KEPT | until_sealed) {
             Err(error) if self.launch.without.contains(&Mechanism::Capabilities) => {
                 tell(Event::Warning(format!(
@@ -244,6 +270,7 @@ impl Plan {
             Err(errno) => return Err(system("hear from the child", errno)),
         }
         tell(Event::Started { pid: record.pid });
+        overseer.started();
 
         let after = match self.launch.seal {
             SealAt::After(time) => Some(time),
@@ -260,6 +287,7 @@ impl Plan {
             log_denied: self.launch.log_denied,
             guest,
             look_at_guest: Instant::now(),
+            overseer,
             tell,
         };
         Ok(watch.until_ended(signals))

@@ -21,6 +21,7 @@ use super::{
     guest_life::GuestLife,
     instance::Instance,
     notify::{self, ToPassOn},
+    overseer::Overseer,
     record::Record,
     sealing::{Outcome, Sealing},
     start::Started,
@@ -49,6 +50,7 @@ pub(crate) struct Watch<'a> {
     pub(crate) log_denied: bool,
     pub(crate) guest: Option<GuestLife>,
     pub(crate) look_at_guest: Instant,
+    pub(crate) overseer: &'a mut dyn Overseer,
     pub(crate) tell: &'a mut dyn FnMut(Event),
 }
 
@@ -153,6 +155,10 @@ impl Watch<'_> {
                 (self.tell)(Event::Warning(format!("cannot pass {signal} on: {errno}")));
             }
         }
+        if !self.overseer.agrees() {
+            // A child that was not waited for: the number is nobody else's.
+            let _ = kill(program, Signal::SIGKILL);
+        }
         let ended = match waitpid(program, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => {
                 Ended::Exited(u8::try_from(code & 0xff).unwrap_or(255))
@@ -168,11 +174,15 @@ impl Watch<'_> {
 
     /// Answers the filter.
     fn serve(&mut self) {
+        let looked = self.sealing.may_look();
         match self.sealing.serve() {
             // Only who asked for it: the program can make any number of them.
             Ok(Some(denial)) if self.log_denied => (self.tell)(Event::Denied(denial.to_string())),
             Ok(_) => {}
             Err(error) => (self.tell)(Event::Warning(format!("the filter's listener: {error}"))),
+        }
+        if looked && !self.sealing.may_look() {
+            self.shrink();
         }
     }
 
@@ -208,9 +218,7 @@ impl Watch<'_> {
             Some(Outcome::Sealed) => {
                 self.record.sealed = true;
                 self.write_down();
-                if let Err(error) = shrink_after_sealing() {
-                    (self.tell)(Event::Warning(error.to_string()));
-                }
+                self.shrink();
                 (self.tell)(Event::Sealed);
                 Ok(())
             }
@@ -229,6 +237,12 @@ impl Watch<'_> {
         };
         if let Some(control) = &mut self.control {
             control.answer(&answer);
+        }
+    }
+
+    fn shrink(&mut self) {
+        if let Err(error) = shrink_after_sealing() {
+            (self.tell)(Event::Warning(error.to_string()));
         }
     }
 

@@ -68,7 +68,7 @@ fn take(
     if seal.has(Rlimits) {
         let mut limits = rlimits::of_profile(Profile::Strict, &[]);
         limits.retain(|limit| LIMITS.contains(&limit.name()));
-        rlimits::apply(&limits, &[])?;
+        rlimits::lower(&limits)?;
         applied.push(Rlimits);
     }
     if seal.has(Capabilities) {

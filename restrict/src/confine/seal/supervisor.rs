@@ -13,11 +13,16 @@ use std::{
     time::Duration,
 };
 
+const SEALED: &[u8] = b"SEALED=1\nREADY=1";
+
 /// One that hangs does not keep the program from its work.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Connected, so that it can be told when no path can be named any more.
-pub(super) struct Supervisor(UnixDatagram);
+pub(super) struct Supervisor {
+    socket: UnixDatagram,
+    /// If it is not connected: a filter of `dm-restrict run` refuses that.
+    to: Option<SocketAddr>,
+}
 
 impl Supervisor {
     /// `None`: nobody listens.
@@ -33,12 +38,21 @@ impl Supervisor {
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        socket.connect_addr(&address)?;
-        Ok(Self(socket))
+        // If it can be connected it can be told when no path can be named any more.
+        let to = match socket.connect_addr(&address) {
+            Ok(()) => None,
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Some(address),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { socket, to })
     }
 
     /// Whether it could be told.
     pub(super) fn tell_sealed(&self) -> bool {
-        self.0.send(b"SEALED=1\nREADY=1").is_ok()
+        let sent = match &self.to {
+            None => self.socket.send(SEALED),
+            Some(address) => self.socket.send_to_addr(SEALED, address),
+        };
+        sent.is_ok()
     }
 }

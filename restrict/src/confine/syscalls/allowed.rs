@@ -49,14 +49,6 @@ pub(in crate::confine) const ALLOWED: &[Group] = &[
         ],
     },
     Group {
-        title: "disk images",
-        why: "asynchronous reads and writes of open files",
-        calls: calls![
-            io_setup 206 0, io_destroy 207 1, io_submit 209 2, io_cancel 210 3,
-            io_getevents 208 4, io_pgetevents 333 292,
-        ],
-    },
-    Group {
         title: "waiting",
         why: "event loops",
         calls: calls![

@@ -168,6 +168,14 @@ pub(in crate::confine) const MISSING: &[Group] = &[
         calls: calls![openat2 437 437],
     },
     Group {
+        title: "asynchronous input and output",
+        why: "one program could have all contexts of the machine (fs.aio-max-nr); threads do the same",
+        calls: calls![
+            io_setup 206 0, io_destroy 207 1, io_submit 209 2, io_cancel 210 3,
+            io_getevents 208 4, io_pgetevents 333 292,
+        ],
+    },
+    Group {
         title: "gone or never there",
         why: "what the kernel says as well",
         calls: calls![
