@@ -4,6 +4,7 @@
 use crate::{
     GuestId,
     confine::{Limit, Mechanism, Profile, rlimits},
+    handover::GRANT_BROKER_NAME,
     launch::Record,
 };
 
@@ -92,6 +93,12 @@ impl Expectation {
     /// That it was recorded as applied.
     pub(super) fn recorded(&self, mechanism: Mechanism) -> bool {
         self.record.is_some() && self.has(mechanism)
+    }
+
+    /// That it was recorded to share its gntdev handle with a broker.
+    pub(super) fn brokered(&self) -> bool {
+        let mut fds = self.record.iter().flat_map(|record| &record.fds);
+        self.recorded(Mechanism::XenRequests) && fds.any(|fd| fd.name == GRANT_BROKER_NAME)
     }
 
     /// Limits that a process may have lowered.

@@ -140,6 +140,10 @@ impl View<'_> {
                 Verdict::Fails,
             ),
             _ if device == "gntdev" => {
+                let filter = match filter {
+                    Filter::Recorded if !self.expectation.brokered() => Filter::Unknown,
+                    known => known,
+                };
                 if matches!(filter, Filter::Read | Filter::Recorded) {
                     state = HandleState::Brokered;
                 }
@@ -219,12 +223,13 @@ fn with_holes(seen: String, probed: &Probed, filter: Filter) -> (String, Verdict
 fn mapped_only(filter: Filter) -> (String, Verdict) {
     match filter {
         Filter::Read => (
-            "brokered: its filters, as they were read and run, refuse every request".to_owned(),
+            "brokered: its filters, as they were read and run, refuse every request, and to send it"
+                .to_owned(),
             Verdict::Holds,
         ),
         Filter::Recorded => (
-            "brokered: the launcher recorded the filter that refuses every request; `--filters` \
-             reads it"
+            "brokered: the launcher recorded the filters that refuse every request, and to send it; \
+             `--filters` reads them"
                 .to_owned(),
             Verdict::Holds,
         ),

@@ -8,6 +8,7 @@ mod kernel;
 #[allow(unreachable_pub, reason = "a fuzz target calls it, too")]
 mod laws;
 mod mappings;
+mod no_alloc;
 mod notifications;
 mod random;
 
