@@ -173,10 +173,11 @@ pub(crate) struct Run {
     /// 65536
     #[arg(long, value_name = "MODE", default_value_t = Grants::Revoked, value_parser = parsed::<Grants>)]
     pub(crate) grants: Grants,
-    /// A file or directory that it can read and execute, at the same path; can be repeated
+    /// A file or directory that it can read and execute, at the same path, with no FIFO in it
+    /// and no socket at which somebody listens; can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) bind_ro: Vec<PathBuf>,
-    /// A file or directory that it can change; can be repeated
+    /// The same, that it can change; can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) bind_rw: Vec<PathBuf>,
     /// The dynamic loader and the libraries that the program is linked with

@@ -92,6 +92,23 @@ fn who_decides_what_a_path_leads_to_is_told() {
     let told = format!("{:?}", theirs.to_str().unwrap());
     assert!(ended.stderr.contains(&told), "{ended:?}");
     ended.with_code(0);
-    let ended = Launcher::new().probe_does(["say=x"]);
+
+    let launcher = Launcher::new();
+    let theirs = launcher.path("theirs");
+    fs::create_dir(&theirs).unwrap();
+    chown(&theirs, Some(12345), None).unwrap();
+    let ended = launcher
+        .option("--bind-ro")
+        .option(theirs)
+        .probe_does(["say=x"]);
+    assert!(ended.stderr.contains("after this look"), "{ended:?}");
+
+    // What is the program's own is not others'.
+    let launcher = Launcher::new();
+    let own = launcher.writable_dir("own");
+    let ended = launcher
+        .option("--bind-rw")
+        .option(own)
+        .probe_does(["say=x"]);
     assert_eq!(ended.stderr, "");
 }

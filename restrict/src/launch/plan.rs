@@ -5,7 +5,7 @@
 use std::{
     fmt::{self, Write as _},
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use nix::unistd::{Uid, getegid, geteuid};
@@ -131,10 +131,8 @@ impl Plan {
             .absent
             .iter()
             .map(|absent| format!("not applied: {absent}"));
-        let paths = self
-            .named
-            .iter()
-            .filter_map(|named| decided_elsewhere(&named.path));
+        let paths = self.named.iter().map(|named| named.path.as_path());
+        let paths = renamers::warnings(paths, self.ids());
         identity.into_iter().chain(absent).chain(paths).collect()
     }
 
@@ -211,21 +209,6 @@ impl Plan {
             (None, None) => format!("pid-{}", std::process::id()),
         }
     }
-}
-
-/// What is there was looked at and is what the program gets; what it is, was their choice.
-fn decided_elsewhere(path: &Path) -> Option<String> {
-    let told = match renamers::first_of_others(path) {
-        Ok(None) => return None,
-        Ok(Some(directory)) => format!(
-            "{}: others than root can change {}, and so decide what it leads to; name what only \
-             root can replace",
-            Shown(path),
-            Shown(&directory)
-        ),
-        Err(error) => format!("{}: look who can replace it: {error}", Shown(path)),
-    };
-    Some(told)
 }
 
 fn choose(launch: &Launch) -> Result<Option<Identity>, LaunchError> {
