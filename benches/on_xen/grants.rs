@@ -50,7 +50,7 @@ pub(crate) fn compare() {
         let mut seen: [Vec<f64>; 3] = Default::default();
         for _ in 0..ROUNDS {
             for (peer, seen) in peers.iter_mut().zip(&mut seen) {
-                seen.push(peer.ask(&line));
+                seen.push(peer.ask(&line)[0]);
             }
         }
         let [brokered, direct, library] = seen.map(median);

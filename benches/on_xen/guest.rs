@@ -5,11 +5,11 @@ use std::{env, thread, time::Duration};
 
 use xen_restrict::{Access, Gfn, GuestId, GuestMemory, PrivCmd};
 
-const STATUS: Gfn = Gfn::new(0x200);
-const COMMAND: usize = 0x10;
+pub(crate) const STATUS: Gfn = Gfn::new(0x200);
+pub(crate) const COMMAND: usize = 0x10;
 pub(crate) const PORT: usize = 0x90;
 pub(crate) const FIRST_BULK: usize = 0xb0;
-const BULK_GFN: usize = 0xc0;
+pub(crate) const BULK_GFN: usize = 0xc0;
 const RING: u64 = 5;
 /// `srv_live` of a vchan's control page.
 const SERVER_LIVE: usize = 21;

@@ -3,9 +3,13 @@
 //! dom0. All sides do the same in turns; medians and their ratios are printed, and how far
 //! the middle half of the rounds is apart. Under emulation the ratios are what counts.
 
+mod count;
+mod device_model;
+mod dom0;
 mod grants;
 mod guest;
 mod peers;
+mod roles;
 mod vchan;
 
 use std::env;
@@ -15,11 +19,15 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match *words {
         [] => {
+            device_model::compare();
             grants::compare();
             vchan::compare();
         }
         ["direct", domid, first] => grants::direct(domid, first),
         ["brokered", first] => grants::brokered(first),
+        ["model", domid] => roles::model(domid),
+        ["restrict", domid] => roles::open_and_restrict(domid),
+        ["storm", ports] => roles::storm(ports),
         _ => panic!("no arguments: the rest is for its own children"),
     }
 }

@@ -4,8 +4,11 @@
 use std::{
     env,
     io::{BufRead as _, BufReader, Write as _},
+    os::fd::AsFd as _,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::guest;
 
@@ -27,15 +30,33 @@ impl Peer {
         Self { child, to, from }
     }
 
-    /// One line, and the number that it answers.
-    pub(crate) fn ask(&mut self, line: &str) -> f64 {
+    /// One line, and the numbers that it answers.
+    pub(crate) fn ask(&mut self, line: &str) -> Vec<f64> {
+        self.say(line);
+        self.answer()
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.to, "{line}").expect("it listens");
+    }
+
+    pub(crate) fn answer(&mut self) -> Vec<f64> {
         let mut answer = String::new();
         self.from.read_line(&mut answer).expect("it answers");
-        answer
-            .trim()
-            .parse()
-            .unwrap_or_else(|_| panic!("{line}: {answer:?}"))
+        let numbers: Result<Vec<f64>, _> = answer.split_whitespace().map(str::parse).collect();
+        numbers
+            .ok()
+            .filter(|numbers| !numbers.is_empty())
+            .unwrap_or_else(|| panic!("{answer:?}"))
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        let mut fds = [PollFd::new(self.from.get_ref().as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
     }
 }
 
@@ -62,7 +83,12 @@ pub(crate) fn confined(program: &Command) -> Command {
     command
 }
 
-/// Xen's own libraries (benches/on_xen/peer.c).
+/// Xen's own libraries: grants and vchan (benches/on_xen/peer.c).
 pub(crate) fn xen_libraries() -> Command {
     Command::new("xen_libraries")
+}
+
+/// Xen's own libraries, as a device model uses them (benches/on_xen/device_model.c).
+pub(crate) fn xen_device_model() -> Command {
+    Command::new("xen_device_model")
 }

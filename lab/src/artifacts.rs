@@ -145,18 +145,32 @@ pub(crate) struct Peer {
 }
 
 /// Xen's own libraries, of this machine's package.
-pub(crate) const PEERS: &[Peer] = &[Peer {
-    name: "xen_libraries",
-    source: "benches/on_xen/peer.c",
-    libraries: &[
-        "xenvchan",
-        "xengnttab",
-        "xenevtchn",
-        "xenstore",
-        "xentoollog",
-        "xentoolcore",
-    ],
-}];
+pub(crate) const PEERS: &[Peer] = &[
+    Peer {
+        name: "xen_libraries",
+        source: "benches/on_xen/peer.c",
+        libraries: &[
+            "xenvchan",
+            "xengnttab",
+            "xenevtchn",
+            "xenstore",
+            "xentoollog",
+            "xentoolcore",
+        ],
+    },
+    Peer {
+        name: "xen_device_model",
+        source: "benches/on_xen/device_model.c",
+        libraries: &[
+            "xendevicemodel",
+            "xenforeignmemory",
+            "xenevtchn",
+            "xencall",
+            "xentoollog",
+            "xentoolcore",
+        ],
+    },
+];
 
 /// What `cargo lab demo` shows, one after the other: names, and command lines of dom0's
 /// shell, where the tools are in `PATH`.

@@ -93,7 +93,8 @@ impl GrantAllocator {
                 index,
                 count: u32::from(count),
             };
-            let map = Mmap::of(self.handle.as_fd(), pages, Access::ReadWrite, index);
+            let map = Mmap::of(self.handle.as_fd(), pages, Access::ReadWrite, index)
+                .and_then(Mmap::keep_from_children);
             let memory = SharedMemory::whole(map.map_err(failed)?);
             Ok(((memory, reserved, refs), Held::GrantedPages(pages)))
         })?;

@@ -324,7 +324,8 @@ struct Reserved {
 
 impl Reserved {
     fn map(self, access: Access) -> Result<((SharedMemory, Self), Held), Errno> {
-        let map = Mmap::of(self.handle.as_fd(), self.count, access, self.index)?;
+        let map =
+            Mmap::of(self.handle.as_fd(), self.count, access, self.index)?.keep_from_children()?;
         let held = Held::Grants(self.count);
         Ok(((SharedMemory::whole(map), self), held))
     }

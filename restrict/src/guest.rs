@@ -29,6 +29,9 @@ pub struct Guest {
     pub(crate) id: GuestId,
 }
 
+/// Pages that are mapped without allocating.
+const FEW: usize = 64;
+
 impl Guest {
     pub(crate) fn new(handle: Arc<Handle>, id: GuestId) -> Self {
         Self { handle, id }
@@ -78,21 +81,29 @@ impl Guest {
         let ((map, errors), ticket) = self.handle.record(Some(self.id), || {
             let map = Mmap::of(self.handle.as_fd(), gfns.len(), access, 0)
                 .map_err(|e| self.failed(OPERATION, e))?;
-            let mut errors = vec![0; gfns.len()];
-            self.map_batch(num.cast_unsigned(), map.address(), gfns, &mut errors)
+            let (mut few, mut many) = ([0; FEW], Vec::new());
+            let errors = match few.get_mut(..gfns.len()) {
+                Some(few) => few,
+                None => {
+                    many.resize(gfns.len(), 0);
+                    &mut many
+                }
+            };
+            self.map_batch(num.cast_unsigned(), map.address(), gfns, errors)
                 .map_err(|e| self.failed(OPERATION, e))?;
             // Xen tells of a domain that is gone page by page.
             if errors.iter().all(|e| *e == -libc::ESRCH) {
                 return Err(self.failed(OPERATION, Errno::ESRCH));
             }
-            if errors.iter().all(|e| *e == 0) {
-                errors.clear();
-            }
+            let errors: Box<[_]> = match errors.iter().all(|e| *e == 0) {
+                true => Box::default(),
+                false => (&*errors).into(),
+            };
             Ok(((map, errors), Held::Memory(gfns.len())))
         })?;
         Ok(GuestMemory {
             again: if errors.is_empty() { &[] } else { gfns }.into(),
-            memory: SharedMemory::with_errors(map, errors.into()),
+            memory: SharedMemory::with_errors(map, errors),
             guest: self.clone(),
             _ticket: ticket,
         })

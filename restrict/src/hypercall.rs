@@ -42,7 +42,9 @@ impl HypercallBuffer {
             .write(true)
             .open("/dev/xen/hypercall");
         let map = match node {
-            Ok(node) => Mmap::of(node.as_fd(), pages, Access::ReadWrite, 0).map_err(failed)?,
+            Ok(node) => Mmap::of(node.as_fd(), pages, Access::ReadWrite, 0)
+                .and_then(Mmap::keep_from_children)
+                .map_err(failed)?,
             Err(_) => {
                 let map = Mmap::anonymous(pages).map_err(failed)?;
                 // SAFETY: the range is this mapping's; locking changes no byte.

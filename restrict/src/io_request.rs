@@ -120,6 +120,10 @@ impl VcpuRequests {
     /// threads read one handle, make it non-blocking: another may take what this
     /// one waited for.
     ///
+    /// `Duration::MAX` is without end: a blocking handle waits in its read then, which is a
+    /// system call less for each request. That another thread revoked it is seen with the
+    /// next event.
+    ///
     /// # Errors
     /// As [`EventChannel::wait`], [`EventChannel::pending`],
     /// [`EventChannel::unmask`] and [`BoundPort::notify`]; other ports that were
@@ -131,10 +135,16 @@ impl VcpuRequests {
         queue: &'q mut [Port],
         answer: impl FnMut(&IoRequest) -> u64,
     ) -> Result<Served<'q>> {
-        if !events.wait(timeout)? {
-            return Ok(Served::default());
+        let mut pending = 0;
+        if timeout == Duration::MAX {
+            pending = events.pending(queue)?.len();
         }
-        let pending = events.pending(queue)?.len();
+        if pending == 0 {
+            if !events.wait(timeout)? {
+                return Ok(Served::default());
+            }
+            pending = events.pending(queue)?.len();
+        }
         let pending = &mut queue[..pending];
         // Ours first.
         let mut own = 0;

@@ -29,8 +29,7 @@ impl Access {
     }
 }
 
-/// Whole pages of this process's address space. A forked child does not have
-/// them.
+/// Whole pages of this process's address space.
 #[derive(Debug)]
 pub(crate) struct Mmap {
     start: NonNull<u8>,
@@ -44,7 +43,8 @@ unsafe impl Send for Mmap {}
 unsafe impl Sync for Mmap {}
 
 impl Mmap {
-    /// Maps `pages` of a device, from `offset` bytes on.
+    /// Maps `pages` of a device, from `offset` bytes on. Whether a forked child has them is
+    /// the driver's to say: privcmd says no.
     pub(crate) fn of(
         fd: BorrowedFd<'_>,
         pages: usize,
@@ -65,12 +65,11 @@ impl Mmap {
                 offset,
             )
         }?;
-        let map = Self {
+        Ok(Self {
             start: start.cast(),
             pages,
             access,
-        };
-        map.keep_from_children()
+        })
     }
 
     /// Maps zeroed memory of this process's own, which a fork does not share.
@@ -87,9 +86,9 @@ impl Mmap {
         map.keep_from_children()
     }
 
-    /// A child would hold the pages without the ledger that knows of them. The
+    /// A child would hold the pages without the ledger that knows of them. The other
     /// drivers see to it themselves, but not for grants in a PVH dom0.
-    fn keep_from_children(self) -> Result<Self, Errno> {
+    pub(crate) fn keep_from_children(self) -> Result<Self, Errno> {
         // SAFETY: the range is this mapping's; no byte changes.
         unsafe { madvise(self.start.cast(), self.len(), MmapAdvise::MADV_DONTFORK) }?;
         Ok(self)

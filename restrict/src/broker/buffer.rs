@@ -50,7 +50,7 @@ impl Shared {
     }
 
     pub(crate) fn map(&self) -> Result<Mmap, Errno> {
-        Mmap::of(self.0.as_fd(), COPY_BYTES / PAGE_SIZE, Access::ReadWrite, 0)
+        Mmap::of(self.0.as_fd(), COPY_BYTES / PAGE_SIZE, Access::ReadWrite, 0)?.keep_from_children()
     }
 
     pub(crate) fn into_fd(self) -> OwnedFd {

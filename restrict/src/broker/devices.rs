@@ -168,7 +168,7 @@ impl Driver for Devices {
     }
 
     fn mmap(&mut self, index: u64, access: Access) -> Result<Mmap, Errno> {
-        Mmap::of(self.gntdev.as_fd(), 1, access, index)
+        Mmap::of(self.gntdev.as_fd(), 1, access, index)?.keep_from_children()
     }
 
     fn notify(&mut self, index: u64, action: UnmapNotifyAction, port: u32) -> Result<(), Errno> {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mappings of guest memory and resources.
 
-use xen_restrict::{Access, AccessError, Cause, Gfn, PAGE_SIZE, PrivCmd, Resource, Unrestricted};
+use xen_restrict::{
+    Access, AccessError, Cause, Gfn, GrantDevice, GrantRef, PAGE_SIZE, PrivCmd, Resource,
+    Unrestricted,
+};
 use xen_sys::{hypercall, memory};
 
 use crate::support::{Field, LabGuest, STATUS, a, alone, b, guest_a, nobody, xen_resources};
@@ -171,4 +174,40 @@ alone! {
         }
         assert_eq!(xen_resources(), before);
     }
+}
+
+/// It would hold pages that no ledger knows of.
+#[test]
+fn a_forked_child_has_no_mappings() {
+    let (_lock, guest) = guest_a();
+    let privcmd = PrivCmd::open().unwrap();
+    let _memory = privcmd.guest(a()).map(&[STATUS], Access::Read).unwrap();
+    let _resource = privcmd
+        .guest(a())
+        .map_resource(Resource::GrantTable, 0, 1, Access::Read)
+        .unwrap();
+    let grant = GrantRef::new(guest.get(Field::FirstWritable).try_into().unwrap());
+    let _grants = GrantDevice::open()
+        .unwrap()
+        .map(a(), &[grant], Access::ReadWrite)
+        .unwrap();
+    let mapped = |pid: libc::pid_t| {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        maps.matches("/dev/xen/").count()
+    };
+    // SAFETY: the child does nothing but wait.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        loop {
+            // SAFETY: no arguments.
+            unsafe { libc::pause() };
+        }
+    }
+    let seen = (mapped(std::process::id().cast_signed()), mapped(child));
+    // SAFETY: the child of this process.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    // SAFETY: as above, and no status is wanted.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    // Of this process also what hypercalls are made with.
+    assert!(seen.0 >= 3 && seen.1 == 0, "{seen:?}");
 }
