@@ -15,6 +15,8 @@ mod hidepid;
 mod identity;
 pub(crate) mod keyring;
 pub mod landlock;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod laws;
 pub(crate) mod load;
 mod mechanism;
 mod mounts;
