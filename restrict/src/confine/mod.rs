@@ -7,6 +7,8 @@
 
 mod arguments;
 mod bpf;
+#[cfg(test)]
+pub(crate) mod by_hand;
 pub(crate) mod capabilities;
 pub mod cgroup;
 pub(crate) mod credentials;
