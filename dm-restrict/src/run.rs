@@ -157,6 +157,9 @@ fn split(variable: &OsStr) -> (OsString, Option<OsString>) {
 }
 
 #[cfg(test)]
+mod round_trip;
+
+#[cfg(test)]
 mod tests {
     use clap::Parser as _;
     use xen_restrict::confine::{Mechanism, Profile};

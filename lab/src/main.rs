@@ -8,6 +8,7 @@ mod contents;
 mod cpio;
 mod dom0;
 mod elf;
+mod fuzz;
 mod host;
 mod image;
 mod job;
@@ -68,6 +69,15 @@ enum Task {
     },
     /// Next to Xen's own libraries, on real Xen: ratios.
     Bench,
+    /// Arbitrary bytes for whatever reads what somebody else wrote, for longer than the check
+    /// does; on this machine.
+    Fuzz {
+        /// One target of `fuzz/`; all of them if none is named.
+        target: Option<String>,
+        /// For each of them.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
     /// Everything that must pass, on this machine and on real Xen.
     Check,
     /// Tests and demonstration on every suite, in each kind of dom0 that it boots.
@@ -130,6 +140,7 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
             system.run(&session::tests(filter.as_deref(), arguments)?)
         }
         Task::Bench => system.run(&session::benches()?),
+        Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), *seconds),
         // One boot for all.
         Task::Check => steps::run_all(|| system.run(&session::everything()?)),
         Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),

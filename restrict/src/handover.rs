@@ -28,6 +28,9 @@ use crate::{
     state::Restricted,
 };
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod laws;
+
 /// The name of a privcmd descriptor in `LISTEN_FDNAMES`.
 pub const PRIVCMD_NAME: &str = "xen-privcmd";
 /// The name of an event channel descriptor in `LISTEN_FDNAMES`.
@@ -270,14 +273,14 @@ pub enum HandoverError {
         named: usize,
     },
     /// A Xen handle of one kind came twice.
-    #[error("two descriptors are named {name}: the launcher is broken")]
+    #[error("two descriptors are named {name:?}: the launcher is broken")]
     Twice {
         /// The name.
         name: String,
     },
     /// A Xen handle of a kind that this version cannot prove to be restricted.
     #[error(
-        "a descriptor is named {name}, which this version does not know: use a launcher of \
+        "a descriptor is named {name:?}, which this version does not know: use a launcher of \
              the same version"
     )]
     Unknown {
@@ -401,6 +404,15 @@ mod tests {
         for domid in ["0", "32752", "-1", "dom0", ""] {
             let error = parse(&[("XEN_RESTRICT_DOMID", Some(domid))]).unwrap_err();
             assert!(matches!(error, HandoverError::Domid(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_moves_no_cursor() {
+        for names in ["a:b:xen-\u{1b}[2J", "xen-\n:xen-\n:a"] {
+            let error = parse(&[("LISTEN_FDNAMES", Some(names))]).unwrap_err();
+            let text = error.to_string();
+            assert!(!text.contains(char::is_control), "{text:?}");
         }
     }
 

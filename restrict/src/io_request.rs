@@ -19,6 +19,9 @@ use crate::{
     state::State,
 };
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod laws;
+
 /// What an access is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -68,6 +68,9 @@ mod error;
 mod evtchn;
 #[cfg(feature = "tokio")]
 mod evtchn_tokio;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gntalloc;
 mod gntdev;
 mod grant;

@@ -43,23 +43,49 @@ pub(crate) fn admit(
     restricted: Option<GuestId>,
     fd: impl FnOnce() -> Result<OwnedFd>,
 ) -> Result<Arc<Handle>> {
-    let failed = |cause| match restricted {
-        Some(guest) => Error::new("adopt", device, cause).for_guest(guest),
-        None => Error::new("open", device, cause),
-    };
-    let mut registry = registry();
-    if let Some(to) = registry.latch
-        && restricted != Some(to)
-    {
-        return Err(failed(Cause::Latched { to }));
+    registry().admit(device, restricted, fd)
+}
+
+impl Registry {
+    fn admit(
+        &mut self,
+        device: Device,
+        restricted: Option<GuestId>,
+        fd: impl FnOnce() -> Result<OwnedFd>,
+    ) -> Result<Arc<Handle>> {
+        let failed = |cause| match restricted {
+            Some(guest) => Error::new("adopt", device, cause).for_guest(guest),
+            None => Error::new("open", device, cause),
+        };
+        if let Some(to) = self.latch
+            && restricted != Some(to)
+        {
+            return Err(failed(Cause::Latched { to }));
+        }
+        if GRAVE.get().is_none() {
+            let inert = inert().map_err(|e| failed(Cause::Kernel(e)))?;
+            GRAVE.get_or_init(|| inert);
+        }
+        let handle = Handle::wrap(device, fd()?, restricted);
+        self.handles.push(Arc::clone(handle.state()));
+        Ok(handle)
     }
-    if GRAVE.get().is_none() {
-        let inert = inert().map_err(|e| failed(Cause::Kernel(e)))?;
-        GRAVE.get_or_init(|| inert);
+
+    fn restrict_all(&mut self, guest: GuestId) -> Result<()> {
+        match self.latch {
+            Some(to) if to != guest => {
+                let cause = Cause::RestrictedElsewhere { to: Some(to) };
+                return Err(Error::new("restrict_all", Device::PrivCmd, cause).for_guest(guest));
+            }
+            _ => self.latch = Some(guest),
+        }
+        // Every one, also after an error.
+        let mut first = Ok(());
+        for handle in &self.handles {
+            first = first.and(handle.restrict(guest).map(drop));
+        }
+        first
     }
-    let handle = Handle::wrap(device, fd()?, restricted);
-    registry.handles.push(Arc::clone(handle.state()));
-    Ok(handle)
 }
 
 /// /dev/null; in a root without one, a pipe that nobody writes to. Both are at
@@ -122,18 +148,8 @@ pub(crate) fn bury(number: RawFd) {
 /// revoked. The latch holds in any case, except where the process was
 /// restricted to another guest before: then nothing changes.
 pub fn restrict_all(guest: GuestId) -> Result<()> {
-    let mut registry = registry();
-    match registry.latch {
-        Some(to) if to != guest => {
-            let cause = Cause::RestrictedElsewhere { to: Some(to) };
-            return Err(Error::new("restrict_all", Device::PrivCmd, cause).for_guest(guest));
-        }
-        _ => registry.latch = Some(guest),
-    }
-    // Every one, also after an error.
-    let mut first = Ok(());
-    for handle in &registry.handles {
-        first = first.and(handle.restrict(guest).map(drop));
-    }
-    first
+    registry().restrict_all(guest)
 }
+
+#[cfg(test)]
+mod machine;

@@ -250,7 +250,7 @@ fn is_xenstored(socket: &UnixStream, peer: Option<i32>) -> bool {
 
 /// Whether descriptors wait in a Unix socket: `scm_fds` (Linux 5.6). Without that line
 /// nobody knows.
-fn waiting(fdinfo: &[u8]) -> bool {
+pub(super) fn waiting(fdinfo: &[u8]) -> bool {
     let text = String::from_utf8_lossy(fdinfo);
     text.lines()
         .find_map(|line| line.strip_prefix("scm_fds:"))
@@ -260,15 +260,18 @@ fn waiting(fdinfo: &[u8]) -> bool {
 /// Files that an io_uring holds, not listed in any descriptor table.
 fn registered(thread: &ProcDir, number: i32) -> Result<Option<u32>, Unread> {
     let info = thread.read(&format!("fdinfo/{number}"))?;
-    let text = String::from_utf8_lossy(&info);
-    let count = text
-        .lines()
-        .find_map(|line| line.strip_prefix("UserFiles:"));
-    Ok(count.and_then(|count| count.trim().parse().ok()))
+    Ok(user_files(&info))
+}
+
+pub(super) fn user_files(fdinfo: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(fdinfo);
+    let mut lines = text.lines();
+    let count = lines.find_map(|line| line.strip_prefix("UserFiles:"))?;
+    count.trim().parse().ok()
 }
 
 /// `anon_inode:[eventfd]` is an eventfd, `anon_inode:inotify` an inotify.
-fn name_of(link: &[u8]) -> String {
+pub(super) fn name_of(link: &[u8]) -> String {
     let text = String::from_utf8_lossy(link);
     let name = text.strip_prefix("anon_inode:").unwrap_or(&text);
     name.trim_start_matches('[')

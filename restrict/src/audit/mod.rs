@@ -31,6 +31,8 @@ mod descriptor;
 mod error;
 mod expectation;
 mod filters;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod laws;
 mod look;
 mod place;
 mod probe;

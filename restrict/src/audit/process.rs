@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::{
     descriptor::{Descriptor, MISC, Reader},
     place::{Place, Places},
-    procfs::{ProcDir, Unread},
+    procfs::{ProcDir, Unread, number_in},
     report::Role,
     status::{self, Limit, Stat, Status},
     sys::{self, Whom},
@@ -233,7 +233,7 @@ fn read_thread(
     let pid_for_children = match for_children {
         // Until the first of them is there.
         Err(Unread::Gone) => 0,
-        link => number_in(&link?).ok_or_else(|| Unread::nonsense("ns/pid_for_children"))?,
+        link => number_in(&link?, "pid").ok_or_else(|| Unread::nonsense("ns/pid_for_children"))?,
     };
     Ok(Thread {
         tid,
@@ -244,11 +244,6 @@ fn read_thread(
         place: places.of(dir, &namespaces)?,
         table: None,
     })
-}
-
-fn number_in(link: &[u8]) -> Option<u64> {
-    let text = str::from_utf8(link).ok()?;
-    text.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Finds out which threads share a descriptor table; returns the first thread of each.
@@ -294,23 +289,9 @@ fn read_table(target: &Target, tid: i32, reader: &mut Reader<'_>) -> Result<Tabl
 /// Devices that memory is mapped from, each once. Only the process's own directory has
 /// links to what is mapped.
 fn mapped(live: &ProcDir, dir: &ProcDir, vantage: &Vantage) -> Result<Vec<String>, Unread> {
-    let maps = live.read("maps")?;
-    let text = String::from_utf8_lossy(&maps);
-    let mut files = BTreeMap::new();
-    for line in text.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(device), Some(inode)) =
-            (fields.next(), fields.nth(2), fields.next())
-        else {
-            continue;
-        };
-        if inode != "0" {
-            files.entry((device, inode)).or_insert(range);
-        }
-    }
+    let links = map_files(&live.read("maps")?).ok_or_else(|| Unread::nonsense("maps"))?;
     let mut devices = Vec::new();
-    for range in files.into_values() {
-        let path = map_file(range).ok_or_else(|| Unread::nonsense("maps"))?;
+    for path in links {
         devices.extend(way_out(&dir.stat(&path)?, vantage));
     }
     devices.sort();
@@ -326,6 +307,24 @@ fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
         (libc::S_IFREG, _) if Some(file.device) == vantage.xenfs => Some("xenfs".to_owned()),
         _ => None,
     }
+}
+
+/// A link to each file that is mapped.
+pub(super) fn map_files(maps: &[u8]) -> Option<Vec<String>> {
+    let text = String::from_utf8_lossy(maps);
+    let mut files = BTreeMap::new();
+    for line in text.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some(device), Some(inode)) =
+            (fields.next(), fields.nth(2), fields.next())
+        else {
+            continue;
+        };
+        if inode != "0" {
+            files.entry((device, inode)).or_insert(range);
+        }
+    }
+    files.into_values().map(map_file).collect()
 }
 
 /// The link to what is mapped: there the addresses have no zeroes in front.

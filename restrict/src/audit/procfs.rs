@@ -137,14 +137,7 @@ impl ProcDir {
     pub(super) fn namespace(&self, kind: &str) -> Result<u64, Unread> {
         let path = format!("ns/{kind}");
         let link = self.link(&path)?;
-        let number = str::from_utf8(&link).ok().and_then(|text| {
-            text.strip_prefix(kind)?
-                .strip_prefix(":[")?
-                .strip_suffix(']')?
-                .parse()
-                .ok()
-        });
-        number.ok_or_else(|| Unread::nonsense(&path))
+        number_in(&link, kind).ok_or_else(|| Unread::nonsense(&path))
     }
 
     /// Opens what a link leads to, for a namespace.
@@ -152,6 +145,13 @@ impl ProcDir {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         openat(&self.0, path, flags, Mode::empty()).map_err(|errno| Unread::of(path, errno))
     }
+}
+
+/// `kind:[NUMBER]`.
+pub(super) fn number_in(link: &[u8], kind: &str) -> Option<u64> {
+    let text = str::from_utf8(link).ok()?;
+    let rest = text.strip_prefix(kind)?.strip_prefix(":[")?;
+    rest.strip_suffix(']')?.parse().ok()
 }
 
 impl AsFd for ProcDir {

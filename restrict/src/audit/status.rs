@@ -123,7 +123,7 @@ pub(super) struct Limit {
 }
 
 /// Our names, as in `prlimit(1)`, and the kernel's words in `/proc/PID/limits`.
-const LIMITS: [(&str, &str); 16] = [
+pub(super) const LIMITS: [(&str, &str); 16] = [
     ("as", "Max address space"),
     ("core", "Max core file size"),
     ("cpu", "Max cpu time"),

@@ -19,11 +19,14 @@ pub(super) fn escaped(bytes: &[u8]) -> String {
 
 /// Of somebody who is trusted: only what is not printable ASCII is escaped.
 pub(super) fn plain(text: &str) -> String {
-    let shown = |c: char| match c {
-        ' '..='~' => c.to_string(),
-        other => other.escape_default().to_string(),
-    };
-    text.chars().map(shown).collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            ' '..='~' => shown.push(c),
+            other => shown.extend(other.escape_default()),
+        }
+    }
+    shown
 }
 
 /// Some of a list, and how many there are beyond.

@@ -14,7 +14,7 @@ mod maps;
 pub mod message;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use buffer::Shared;
 pub(crate) use client::Client;

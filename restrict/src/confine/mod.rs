@@ -7,6 +7,8 @@
 
 mod arguments;
 mod bpf;
+#[cfg(test)]
+pub(crate) mod by_hand;
 pub(crate) mod capabilities;
 pub mod cgroup;
 pub(crate) mod credentials;
@@ -15,6 +17,8 @@ mod hidepid;
 mod identity;
 pub(crate) mod keyring;
 pub mod landlock;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod laws;
 pub(crate) mod load;
 mod mechanism;
 mod mounts;

@@ -88,19 +88,9 @@ impl Notifier {
         if self.is_let_through(&call.data) && self.remember(call.pid) {
             return self.answer(call.id, Answer::LetThrough).map(|()| None);
         }
-        let (verdict, name) = syscalls::by_number(call.data.nr);
-        let errno = match verdict {
-            Verdict::Missing => Errno::ENOSYS,
-            Verdict::Allowed | Verdict::Refused => Errno::EPERM,
-        };
-        self.answer(call.id, Answer::Fails(errno))?;
-        Ok(Some(Denial {
-            number: call.data.nr,
-            name,
-            arguments: call.data.args,
-            thread: call.pid,
-            errno,
-        }))
+        let denial = Denial::of(&call.data, call.pid);
+        self.answer(call.id, Answer::Fails(denial.errno))?;
+        Ok(Some(denial))
     }
 
     /// No process is left that could ask.
@@ -276,6 +266,22 @@ pub(crate) struct Denial {
     pub(crate) thread: u32,
     /// What it was told.
     pub(crate) errno: Errno,
+}
+
+impl Denial {
+    pub(crate) fn of(call: &libc::seccomp_data, thread: u32) -> Self {
+        let (verdict, name) = syscalls::by_number(call.nr);
+        Self {
+            number: call.nr,
+            name,
+            arguments: call.args,
+            thread,
+            errno: match verdict {
+                Verdict::Missing => Errno::ENOSYS,
+                Verdict::Allowed | Verdict::Refused => Errno::EPERM,
+            },
+        }
+    }
 }
 
 impl fmt::Display for Denial {

@@ -219,6 +219,7 @@ mod tests {
         super::{
             arguments::Test,
             bpf::interpreter::{ALLOW, ARM, ENOSYS, EPERM, I386, KILL, NOTIFY, audit, run},
+            by_hand::is_a_case,
             xen_requests::POLICY,
         },
         *,
@@ -288,19 +289,6 @@ mod tests {
         }
     }
 
-    /// By a reading of the tables of its own.
-    fn by_hand(call: &str, arguments: [u64; 6]) -> bool {
-        let low = |at: u8| u32::try_from(arguments[usize::from(at)] & 0xffff_ffff).unwrap();
-        arguments::cases(call).unwrap().iter().any(|case| {
-            case.tests.iter().all(|test| match *test {
-                Test::Is(at, value) => low(at) == value,
-                Test::IsNot(at, value) => low(at) != value,
-                Test::HasNone(at, mask) => low(at) & mask == 0,
-                Test::Null(at) => arguments[usize::from(at)] == 0,
-            })
-        })
-    }
-
     #[test]
     fn arguments_are_looked_at_and_their_high_halves_are_not() {
         let values = (0..=64)
@@ -322,7 +310,7 @@ mod tests {
                             for high in [0, 1 << 32, u64::MAX << 32] {
                                 let mut arguments = base;
                                 arguments[at] = high | value;
-                                let expected = by_hand(checked.call, arguments);
+                                let expected = is_a_case(checked.call, arguments);
                                 let answer = run(&program, audit(arch), call, arguments);
                                 let right = if expected { ALLOW } else { EPERM };
                                 assert_eq!(answer, right, "{} {arguments:x?}", checked.call);

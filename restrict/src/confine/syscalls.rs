@@ -63,7 +63,7 @@ use {calls, number};
 
 /// What a call by a number comes to, before its arguments are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Allowed,
     /// EPERM.
     Refused,

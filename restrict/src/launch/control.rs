@@ -15,6 +15,8 @@ use super::instance::control_socket;
 
 const SEAL: &[u8] = b"seal\n";
 const SEALED: &str = "sealed\n";
+/// Before a reason, which may be any text.
+const NOT: &str = "not sealed: ";
 /// Longer than a supervisor waits for calls that are under way.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Who has connected and says nothing makes no room for more.
@@ -55,7 +57,7 @@ impl Control {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.talking.push(stream);
                 }
-                Ok(length) if &order[..length] == SEAL && self.waiting.len() < MOST => {
+                Ok(length) if is_seal(&order[..length]) && self.waiting.len() < MOST => {
                     self.waiting.push(stream);
                     wanted = true;
                 }
@@ -67,12 +69,34 @@ impl Control {
 
     /// Answers all who wait.
     pub(crate) fn answer(&mut self, outcome: &Result<(), String>) {
-        let answer = match outcome {
-            Ok(()) => SEALED.to_owned(),
-            Err(reason) => format!("{reason}\n"),
-        };
+        let answer = in_words(outcome);
         for mut stream in self.waiting.drain(..) {
             let _ = stream.write_all(answer.as_bytes());
+        }
+    }
+}
+
+pub(super) fn is_seal(order: &[u8]) -> bool {
+    order == SEAL
+}
+
+pub(super) fn in_words(outcome: &Result<(), String>) -> String {
+    match outcome {
+        Ok(()) => SEALED.to_owned(),
+        Err(reason) => format!("{NOT}{reason}\n"),
+    }
+}
+
+/// What an answer means.
+pub(super) fn outcome(answer: &str) -> Result<(), SealError> {
+    match answer {
+        SEALED => Ok(()),
+        "" => Err(SealError::Refused(
+            "the supervisor ended before it answered".into(),
+        )),
+        other => {
+            let reason = other.strip_prefix(NOT).unwrap_or(other);
+            Err(SealError::Refused(reason.trim_end().to_owned()))
         }
     }
 }
@@ -115,11 +139,21 @@ pub fn seal(key: &str, instance: &str) -> Result<(), SealError> {
     stream.write_all(SEAL)?;
     let mut answer = String::new();
     stream.take(4096).read_to_string(&mut answer)?;
-    match answer.as_str() {
-        SEALED => Ok(()),
-        "" => Err(SealError::Refused(
-            "the supervisor ended before it answered".into(),
-        )),
-        reason => Err(SealError::Refused(reason.trim_end().to_owned())),
+    outcome(&answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_never_a_yes() {
+        outcome(&in_words(&Ok(()))).unwrap();
+        for reason in ["sealed", "", "not sealed: ", "threads 7, 8"] {
+            match outcome(&in_words(&Err(reason.into()))) {
+                Err(SealError::Refused(told)) => assert_eq!(told, reason.trim_end()),
+                other => panic!("{reason:?}: {other:?}"),
+            }
+        }
     }
 }

@@ -121,3 +121,6 @@ fn refused(mechanism: Mechanism, error: io::Error) -> MechanismError {
     };
     MechanismError::new(mechanism, reason, "see `dm-restrict doctor`")
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ mod guest_life;
 mod handles;
 mod init;
 mod instance;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod laws;
 mod linked;
 mod notify;
 mod options;

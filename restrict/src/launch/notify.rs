@@ -30,7 +30,20 @@ const AT_ONCE: usize = 16;
 pub(crate) struct Heard {
     pub(crate) ready: bool,
     pub(crate) sealed: bool,
-    words: [bool; 3],
+    pub(super) words: [bool; 3],
+}
+
+impl Heard {
+    /// Adds what a message says: whole lines.
+    pub(super) fn take(&mut self, message: &[u8]) {
+        for line in message.split(|byte| *byte == b'\n') {
+            self.ready |= line == READY;
+            self.sealed |= line == SEALED;
+            for (word, known) in self.words.iter_mut().zip(PASSED_ON) {
+                *word |= line == known;
+            }
+        }
+    }
 }
 
 /// What is to be passed on. The program can say its words as often as it likes: READY and
@@ -85,13 +98,7 @@ pub(crate) fn hear(socket: &UnixDatagram) -> Heard {
         let Ok(length) = socket.recv(&mut message) else {
             break;
         };
-        for line in message[..length].split(|byte| *byte == b'\n') {
-            heard.ready |= line == READY;
-            heard.sealed |= line == SEALED;
-            for (word, known) in heard.words.iter_mut().zip(PASSED_ON) {
-                *word |= line == known;
-            }
-        }
+        heard.take(&message[..length]);
     }
     heard
 }

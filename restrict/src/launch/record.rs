@@ -37,7 +37,7 @@ pub struct Record {
     pub gid: u32,
     /// Limits as `NAME=VALUE`, soft and hard alike.
     pub rlimits: Vec<String>,
-    /// The path of its control group below the mount.
+    /// The folder of its control group.
     pub cgroup: Option<String>,
     /// Limits of the control group as `NAME=VALUE`.
     pub cgroup_limits: Vec<String>,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::error::LaunchError;
 use crate::confine::{MechanismError, fds};
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
     Started {
         pid: i32,
@@ -86,12 +86,17 @@ pub fn variables_from(number: i32) -> Result<Vec<OsString>, LaunchError> {
     let mut text = Vec::new();
     file.read_to_end(&mut text)
         .map_err(LaunchError::system("read the variables"))?;
+    Ok(variables(&text))
+}
+
+/// Each ends with NUL.
+pub(super) fn variables(text: &[u8]) -> Vec<OsString> {
     let variables = text
         .split(|byte| *byte == 0)
         .filter(|variable| !variable.is_empty());
-    Ok(variables
+    variables
         .map(|variable| OsString::from_vec(variable.to_vec()))
-        .collect())
+        .collect()
 }
 
 fn take(option: &str, number: i32) -> Result<OwnedFd, LaunchError> {

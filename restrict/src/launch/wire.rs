@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::confine::MechanismError;
 
 /// Longer than any message of ours.
-const LONGEST: usize = 8192;
+pub(super) const LONGEST: usize = 1 << 16;
+/// Of a text, which JSON may make six times as long; of a longer one the beginning is told.
+const LONGEST_TEXT: usize = 5000;
 
 /// From the child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,35 @@ pub(crate) enum Message {
     },
     /// The program cannot be executed.
     Exec { errno: i32 },
+}
+
+impl Message {
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Errno> {
+        let message = match self {
+            Self::Mechanism {
+                name,
+                reason,
+                remedy,
+            } => &Self::Mechanism {
+                name: name.clone(),
+                reason: beginning(reason),
+                remedy: beginning(remedy),
+            },
+            other => other,
+        };
+        serde_json::to_vec(message).map_err(|_| Errno::EINVAL)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Errno> {
+        serde_json::from_slice(bytes).map_err(|_| Errno::EBADMSG)
+    }
+}
+
+fn beginning(text: &str) -> String {
+    match text.len() {
+        0..=LONGEST_TEXT => text.to_owned(),
+        _ => format!("{}...", &text[..text.floor_char_boundary(LONGEST_TEXT)]),
+    }
 }
 
 impl From<MechanismError> for Message {
@@ -62,11 +93,11 @@ pub(crate) fn tell(
     message: &Message,
     fd: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
-    let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
+    let text = message.to_bytes()?;
     let numbers: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
     let control: &[_] = if numbers.is_empty() { &[] } else { &rights };
-    let text = [IoSlice::new(&text[..text.len().min(LONGEST)])];
+    let text = [IoSlice::new(&text)];
     sendmsg::<()>(to.as_raw_fd(), &text, control, MsgFlags::MSG_NOSIGNAL, None).map(drop)
 }
 
@@ -90,8 +121,7 @@ pub(crate) fn listen(from: BorrowedFd<'_>) -> Result<Option<(Message, Option<Own
     if length == 0 {
         return Ok(None);
     }
-    let message = serde_json::from_slice(&text[..length]).map_err(|_| Errno::EBADMSG)?;
-    Ok(Some((message, fd)))
+    Ok(Some((Message::from_bytes(&text[..length])?, fd)))
 }
 
 /// Lets the child go on to exec.
@@ -105,5 +135,31 @@ pub(crate) fn wait_to_go(from: BorrowedFd<'_>) -> Result<(), Errno> {
     match recv(from.as_raw_fd(), &mut byte, MsgFlags::empty())? {
         1 => Ok(()),
         _ => Err(Errno::ECANCELED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_heard_as_far_as_it_goes() {
+        let (child, supervisor) = pair().unwrap();
+        for (reason, told) in [
+            ("short".to_owned(), "short".to_owned()),
+            ("\u{1}".repeat(9000), "\u{1}".repeat(5000) + "..."),
+            ("\u{20ac}".repeat(5000), "\u{20ac}".repeat(1666) + "..."),
+        ] {
+            let message = |reason: &String| Message::Mechanism {
+                name: "root".into(),
+                reason: reason.clone(),
+                remedy: reason.clone(),
+            };
+            tell(child.as_fd(), &message(&reason), None).unwrap();
+            let (heard, _) = listen(supervisor.as_fd()).unwrap().unwrap();
+            assert_eq!(heard, message(&told));
+        }
     }
 }

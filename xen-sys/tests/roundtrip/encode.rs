@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What holds for every encoder and any room: there is nothing, and the buffer
+//! What holds for each encoder and any room: there is nothing, and the buffer
 //! is as it was, or exactly what was asked for, and decodes to that.
 
 use xen_sys::{
@@ -26,6 +26,22 @@ pub struct Plan<'a> {
     pub at: u8,
     /// A domain, flags, a count, a descriptor.
     pub numbers: (u16, u16, u32, u32),
+}
+
+/// The arguments from bytes: room, place, numbers, and entries.
+pub fn encode(data: &[u8]) {
+    let Some((head, entries)) = data.split_first_chunk::<15>() else {
+        return;
+    };
+    let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+    let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
+    let plan = Plan {
+        entries,
+        room: half(0) % 1024,
+        at: head[2],
+        numbers: (half(3), half(5), word(7), word(11)),
+    };
+    plan.run();
 }
 
 const UNTOUCHED: u8 = 0xA5;

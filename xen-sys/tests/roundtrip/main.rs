@@ -11,6 +11,7 @@
 
 mod encode;
 mod laws;
+mod seeds;
 
 use proptest::{collection::vec, prelude::*};
 use xen_sys::{

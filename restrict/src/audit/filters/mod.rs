@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the seccomp filters of other processes do with the requests of Xen's devices.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::audit) mod laws;
 mod program;
 mod tracer;
 

@@ -12,6 +12,17 @@ pub(in crate::audit) struct Instruction {
     k: u32,
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Instruction {
+    pub(super) const fn of(code: u16, jt: u8, jf: u8, k: u32) -> Self {
+        Self { code, jt, jf, k }
+    }
+
+    pub(super) const fn fields(self) -> (u16, u8, u8, u32) {
+        (self.code, self.jt, self.jf, self.k)
+    }
+}
+
 /// A filter.
 pub(in crate::audit) type Program = Vec<Instruction>;
 
@@ -90,7 +101,7 @@ fn most_lenient(program: &Program, call: Call) -> Answer {
     Answer::Allowed
 }
 
-fn meaning(value: Option<u32>) -> Answer {
+pub(super) fn meaning(value: Option<u32>) -> Answer {
     match value.map(|value| value & libc::SECCOMP_RET_ACTION_FULL) {
         Some(
             libc::SECCOMP_RET_KILL_PROCESS

@@ -6,7 +6,7 @@ mod copies;
 mod hostile;
 mod kernel;
 #[allow(unreachable_pub, reason = "a fuzz target calls it, too")]
-mod laws;
+pub(crate) mod laws;
 mod mappings;
 mod no_alloc;
 mod notifications;
