@@ -44,9 +44,13 @@ pub(crate) fn privcmd(world: &World, file: &File, action: Action) -> Answer {
             Err(Errno::EPERM)
         }
         Action::Probe(_) | Action::OldMap(_) => Ok(0),
+        // There is no such question before 4.15.
+        Action::Vcpus(whom) if world.xen() < (4, 15) => xen(whom, Err(Errno::EOPNOTSUPP)),
         Action::Vcpus(whom) => xen(whom, Ok(1)),
         Action::TooMany(_) => Err(Errno::E2BIG),
         Action::MapNothing(_) | Action::MapAgain(..) => Err(Errno::EINVAL),
+        // Before, what one call maps is told, and no domain looked for.
+        Action::Frames(_) if world.xen() < (4, 15) || world.linux < (5, 12) => Ok(0),
         Action::Frames(whom) => xen(whom, Ok(0)),
         Action::Map(whom, there, _) => match whom {
             Whom::A | Whom::B if there => Ok(0),

@@ -68,6 +68,10 @@ impl World {
         }
     }
 
+    pub(crate) fn xen(&self) -> (u64, u64) {
+        (self.version >> 16, self.version & 0xffff)
+    }
+
     pub(crate) fn domid(&self, whom: Whom) -> u16 {
         match whom {
             Whom::A => self.a.id,
