@@ -55,6 +55,15 @@ pub(crate) const TESTS: &[Test] = &[
         program: Program {
             package: "xen-restrict",
             kind: Kind::Test,
+            name: "differential",
+            features: &[],
+        },
+        contents: &TOOLSTACK,
+    },
+    Test {
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Test,
             name: "kernel",
             features: &[],
         },

@@ -17,6 +17,9 @@ const INIT: &str = include_str!("init.sh");
 const GUEST_CONFIG: &str = include_str!("guest.cfg");
 const HVM_CONFIG: &str = include_str!("hvm.cfg");
 
+/// Variables of whoever runs the lab that programs in dom0 get as well.
+const FORWARDED: &[&str] = &["XEN_LAB_SEED", "XEN_LAB_SEQUENCES", "XEN_LAB_SECONDS"];
+
 /// What a run does in dom0, and what it needs there besides the image.
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -133,6 +136,11 @@ impl Plan<'_> {
             self.suite.name,
             self.dom0.name
         );
+        for variable in FORWARDED {
+            if let Ok(value) = std::env::var(variable) {
+                text += &format!("export {variable}={}\n", quote(&value));
+            }
+        }
         for Tool { variable, program } in TOOLS {
             text += &format!("export {variable}={}\n", quote(&installed(program.name)));
         }

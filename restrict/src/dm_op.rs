@@ -135,6 +135,9 @@ impl Guest {
     }
 
     /// Sets the level of an ISA interrupt (0 to 15).
+    ///
+    /// Only for a guest that has a PIC, so not for a PVH guest: raising one there, Xen
+    /// 4.14 to 4.20 writes beside what it has for it, and dies.
     pub fn set_isa_irq_level(&self, isa_irq: u8, level: bool) -> Result<()> {
         let op = dm_op::SetIsaIrqLevel {
             isa_irq,
@@ -144,6 +147,9 @@ impl Guest {
     }
 
     /// Routes a PCI INTx link (0 to 3) to an ISA interrupt; 0 disables.
+    ///
+    /// As [`set_isa_irq_level`](Self::set_isa_irq_level), where a line of the link is
+    /// raised then or later.
     pub fn set_pci_link_route(&self, link: u8, isa_irq: u8) -> Result<()> {
         let op = dm_op::SetPciLinkRoute { link, isa_irq };
         self.dm_op("set_pci_link_route", &op).map(drop)

@@ -54,6 +54,8 @@ pub struct IoreqServer {
     id: IoreqServerId,
     buffered: bool,
     enabled: AtomicBool,
+    /// Xen has made its pages.
+    has_pages: AtomicBool,
     /// Gone once the server is destroyed.
     ticket: Option<Ticket>,
 }
@@ -86,6 +88,7 @@ impl Guest {
             id,
             buffered,
             enabled: AtomicBool::new(false),
+            has_pages: AtomicBool::new(false),
             ticket: Some(ticket),
         })
     }
@@ -173,8 +176,16 @@ impl IoreqServer {
     /// Stops requests, or lets them come again after [`start`](Self::start).
     ///
     /// # Errors
-    /// As [`Guest::create_ioreq_server`].
+    /// As [`Guest::create_ioreq_server`]; [`Cause::Invalid`] to enable it before it
+    /// was started: Xen would look for a request's slot in a page that is not there,
+    /// and die.
     pub fn set_enabled(&self, enabled: bool) -> Result<()> {
+        if enabled && !self.has_pages.load(Ordering::Relaxed) {
+            let what = "the server has no pages yet, and Xen would die".into();
+            let remedy = "start it";
+            let cause = Cause::Invalid { what, remedy };
+            return Err(self.guest.wrong("set_ioreq_server_state", cause));
+        }
         let op = dm_op::SetIoreqServerState {
             id: self.id.get(),
             enabled: enabled.into(),
@@ -217,6 +228,7 @@ impl IoreqServer {
         let page =
             self.guest
                 .map_resource(Resource::IoreqServer(self.id), frame, 1, Access::ReadWrite)?;
+        self.has_pages.store(true, Ordering::Relaxed);
         // Only into a page that exists does Xen write the ports.
         self.set_enabled(true)?;
         let requests = VcpuRequests::connect(page, events, self.guest.id(), vcpus);

@@ -121,6 +121,21 @@ fn a_disabled_server_gets_nothing() {
     assert!(!events.wait(Duration::from_millis(50)).unwrap());
 }
 
+/// Xen looks for a request's slot in a page of the server's, there or not: it would die
+/// here (`docs/campaign.md`).
+#[test]
+fn a_server_without_pages_is_not_enabled() {
+    let (_lock, guest) = guest_a();
+    let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
+    let server = privcmd.guest().create_ioreq_server(false).unwrap();
+    server.map_range(&PORTS).unwrap();
+    server.set_enabled(false).unwrap();
+    let error = server.set_enabled(true).unwrap_err();
+    assert!(matches!(error.cause, Cause::Invalid { .. }), "{error:#}");
+    let running = guest.order(Order::Ports, 10);
+    eventually("10 answers by Xen", || running.is_done());
+}
+
 #[test]
 fn events_of_others_are_handed_on() {
     let (_lock, guest) = guest_a();
