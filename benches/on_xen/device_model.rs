@@ -6,6 +6,7 @@ use crate::{
     dom0::Sender,
     guest, median,
     peers::{Peer, ourselves, xen_device_model},
+    plot,
 };
 
 const ROUNDS: usize = 15;
@@ -49,6 +50,7 @@ pub(crate) fn compare() {
         "", "xen-restrict", "libxen*", "ratio", "system calls", "alloc"
     );
     let domid = guest::domid();
+    let mut ratios = Vec::new();
     for Row(name, role, verb, size, times) in WORK {
         let mut peers = [ourselves(), xen_device_model()]
             .map(|mut command| Peer::start(command.args([role, &domid])));
@@ -62,11 +64,21 @@ pub(crate) fn compare() {
         for (peer, seen) in peers.iter_mut().zip(&mut seen) {
             seen.system_calls = system_calls(peer, 10, line);
         }
-        show(name, seen);
+        ratios.push((name.to_owned(), show(name, seen)));
     }
     for ports in STORMS {
-        show(&format!("take events of {ports} ports"), storm(ports));
+        let name = match ports {
+            1 => "take an event of a port".to_owned(),
+            _ => format!("take events of {ports} ports"),
+        };
+        let ratio = show(&name, storm(ports));
+        ratios.push((name, ratio));
     }
+    println!();
+    for (name, ratio) in ratios {
+        plot::note(&name, ratio);
+    }
+    println!();
 }
 
 /// All ports have an event by the time that they are looked at.
@@ -97,7 +109,8 @@ fn storm(ports: u32) -> [Seen; 2] {
     seen
 }
 
-fn show(name: &str, [ours, theirs]: [Seen; 2]) {
+/// Prints a row; its ratio.
+fn show(name: &str, [ours, theirs]: [Seen; 2]) -> f64 {
     let (a, b) = (median(ours.microseconds), median(theirs.microseconds));
     let shown = |(value, spread): (f64, f64)| format!("{value:.1} ({:.0} %)", spread * 100.0);
     let calls = format!("{:.1} : {:.1}", ours.system_calls, theirs.system_calls);
@@ -108,4 +121,5 @@ fn show(name: &str, [ours, theirs]: [Seen; 2]) {
         a.0 / b.0,
         ours.allocations
     );
+    a.0 / b.0
 }

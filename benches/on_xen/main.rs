@@ -9,6 +9,7 @@ mod dom0;
 mod grants;
 mod guest;
 mod peers;
+mod plot;
 mod roles;
 mod vchan;
 
@@ -23,6 +24,7 @@ fn main() {
             grants::compare();
             vchan::compare();
         }
+        ["plot"] => plot::draw(std::io::stdin().lock()),
         ["direct", domid, first] => grants::direct(domid, first),
         ["brokered", first] => grants::brokered(first),
         ["model", domid] => roles::model(domid),
