@@ -39,6 +39,14 @@ pub(crate) struct Test {
     pub(crate) contents: &'static Contents,
 }
 
+/// What `cargo lab campaign` runs for long, and every check for a short time.
+pub(crate) const CAMPAIGN: Program = Program {
+    package: "xen-restrict",
+    kind: Kind::Test,
+    name: "campaign",
+    features: &[],
+};
+
 /// The tests that need real Xen: add a row to have one more run. Dom0 has what the most
 /// demanding of those needs that run.
 pub(crate) const TESTS: &[Test] = &[
@@ -58,6 +66,10 @@ pub(crate) const TESTS: &[Test] = &[
             name: "differential",
             features: &[],
         },
+        contents: &TOOLSTACK,
+    },
+    Test {
+        program: CAMPAIGN,
         contents: &TOOLSTACK,
     },
     Test {

@@ -36,6 +36,14 @@ impl Limits {
         silence: Duration::MAX,
         total: Duration::MAX,
     };
+
+    /// For a job of this length.
+    pub(crate) fn lasting(time: Duration) -> Self {
+        Self {
+            total: Self::DEFAULT.total + time,
+            ..Self::DEFAULT
+        }
+    }
 }
 
 /// What a boot came to.

@@ -27,6 +27,7 @@ mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -35,6 +36,7 @@ use signal_hook::iterator::Signals;
 
 use contents::Contents;
 use dom0::Dom0;
+use machine::Limits;
 use session::System;
 use suite::Suite;
 
@@ -66,6 +68,15 @@ enum Task {
         /// Arguments for the test programs.
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Random operations and mappings at real Xen, by a handle restricted to one guest.
+    Campaign {
+        /// For how long.
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+        /// The seed of another campaign.
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Next to Xen's own libraries, on real Xen: ratios.
     Bench,
@@ -138,6 +149,10 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         Task::Demo => system.run(&session::demo()?),
         Task::Test { filter, arguments } => {
             system.run(&session::tests(filter.as_deref(), arguments)?)
+        }
+        &Task::Campaign { seconds, seed } => {
+            let limits = Limits::lasting(Duration::from_secs(seconds.into()));
+            system.run_within(&session::campaign(seconds, seed)?, limits)
         }
         Task::Bench => system.run(&session::benches()?),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), *seconds),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 
-use crate::artifacts::{self, BENCHES, Build, DEMO, PEERS, TESTS, TOOLS, Test, Tool};
+use crate::artifacts::{self, BENCHES, Build, CAMPAIGN, DEMO, PEERS, TESTS, TOOLS, Test, Tool};
 use crate::contents::{Contents, TOOLSTACK};
 use crate::dom0::Dom0;
 use crate::host;
@@ -37,7 +37,15 @@ impl System {
     /// # Errors
     /// The boot fails; what a job does is no error here.
     pub(crate) fn run(&self, work: &Work) -> Result<ExitCode> {
-        let outcome = self.boot(work, None, Limits::DEFAULT)?;
+        self.run_within(work, Limits::DEFAULT)
+    }
+
+    /// The same for jobs that take longer.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn run_within(&self, work: &Work, limits: Limits) -> Result<ExitCode> {
+        let outcome = self.boot(work, None, limits)?;
         let mut code = ExitCode::SUCCESS;
         for (job, &status) in work.jobs.iter().zip(&outcome.statuses).rev() {
             if status != 0 {
@@ -150,6 +158,25 @@ pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Work> 
         }
     }
     ensure!(!work.jobs.is_empty(), "there is no such test");
+    Ok(work)
+}
+
+/// The campaign; without a seed, one that it chooses itself and tells.
+///
+/// # Errors
+/// Something does not build.
+pub(crate) fn campaign(seconds: u32, seed: Option<u64>) -> Result<Work> {
+    let mut work = Work::new(&TOOLSTACK, tools()?);
+    let program = Executable {
+        name: CAMPAIGN.name.to_owned(),
+        path: artifacts::build(&CAMPAIGN, Build::Dev)?,
+    };
+    work.start(program, &[]);
+    for job in &mut work.jobs {
+        let seed = seed.map(|seed| format!("export XEN_LAB_SEED={seed}\n"));
+        let seed = seed.unwrap_or_default();
+        job.line = format!("export XEN_LAB_SECONDS={seconds}\n{seed}{}", job.line);
+    }
     Ok(work)
 }
 

@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
+use nix::errno::Errno;
+
 use crate::{
     kernel::Answer,
     model::{Expected, Model},
@@ -18,6 +20,8 @@ pub(crate) struct Bench {
     parties: Vec<Party>,
     pub(crate) sequences: u32,
     pub(crate) steps: usize,
+    /// Steps that found no descriptor.
+    pub(crate) idle: usize,
 }
 
 impl Bench {
@@ -31,6 +35,7 @@ impl Bench {
             parties,
             sequences: 0,
             steps: 0,
+            idle: 0,
         }
     }
 
@@ -59,6 +64,7 @@ impl Bench {
             let told: Vec<_> = turn.iter().map(|&(_, order, _)| order).collect();
             let answers = self.parties[usize::from(turn[0].0)].obey(model.places, &told);
             self.steps += answers.len();
+            self.idle += answers.iter().filter(|a| **a == Err(Errno::EBADF)).count();
             turn.iter()
                 .zip(answers)
                 .try_for_each(|(&(_, order, step), answer)| {

@@ -68,6 +68,23 @@ impl World {
         }
     }
 
+    /// One that is nowhere, for the model alone.
+    pub(crate) fn made_up() -> Self {
+        let guest = |id| Guest {
+            id,
+            ports: [4, 5],
+            first_writable: 8,
+            first_read_only: 16,
+        };
+        Self {
+            a: guest(1),
+            b: guest(2),
+            version: 4 << 16 | 20,
+            linux: (6, 12),
+            pvh: false,
+        }
+    }
+
     pub(crate) fn xen(&self) -> (u64, u64) {
         (self.version >> 16, self.version & 0xffff)
     }
