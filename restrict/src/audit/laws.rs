@@ -186,7 +186,13 @@ fn a_path_is_only_a_path(data: &[u8]) {
         b" rw\n",
     ]
     .concat();
-    let mounts = status::mounts(&[&line[..], b"37 36 0:5 / /proc rw - proc proc rw\n"].concat());
+    let mounts = status::mounts(
+        &[
+            &line[..],
+            b"37 36 0:5 / /proc rw - proc proc rw,errors=ro\n",
+        ]
+        .concat(),
+    );
     let [mount, proc] = &mounts.expect("two good lines")[..] else {
         panic!("not two mounts");
     };
