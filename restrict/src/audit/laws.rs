@@ -12,7 +12,7 @@ use super::{
 pub use super::filters::laws::seccomp_filter;
 
 /// Any text of any file; then the same as what a process has in an otherwise good file.
-pub fn proc_texts(data: &[u8]) {
+pub(crate) fn proc_texts(data: &[u8]) {
     read_again_the_same(data);
     for link in [data, b"net:[4026531833]"] {
         let _ = procfs::number_in(link, "net");
