@@ -174,7 +174,9 @@ pub(super) struct Mount {
 /// Reads `mountinfo`. The last at a point is the one that is seen.
 pub(super) fn mounts(text: &[u8]) -> Option<Vec<Mount>> {
     // What is not ASCII was chosen by somebody; it is shown, not compared.
-    String::from_utf8_lossy(text).lines().map(mount).collect()
+    let text = String::from_utf8_lossy(text);
+    // Not `lines`, to which a carriage return belongs to the line's end.
+    text.split_terminator('\n').map(mount).collect()
 }
 
 fn mount(line: &str) -> Option<Mount> {
@@ -319,6 +321,8 @@ mod tests {
         );
         assert!(line("ro,nosuid", "rw").read_only && line("rw", "ro").read_only);
         assert!(!line("rw,errors=ro", "rw").read_only);
+        // What ends an option is the kernel's newline and nothing else.
+        assert!(!line("rw", "rw,ro\r").read_only);
         assert_eq!(mounts(b"36 35 98:0 / /mnt rw\n"), None);
     }
 

@@ -7,7 +7,7 @@ use nix::unistd::{getegid, getgroups};
 
 /// Who sees them there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
+pub(super) enum Shown {
     All,
     /// And who may trace them.
     Group(u32),
@@ -29,7 +29,7 @@ pub(super) fn takes_ptrace() -> io::Result<bool> {
 }
 
 /// By the last mount there, of the mounts in `mountinfo`.
-fn shown(mountinfo: &[u8]) -> Shown {
+pub(super) fn shown(mountinfo: &[u8]) -> Shown {
     let text = String::from_utf8_lossy(mountinfo);
     let proc = text
         .lines()

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What holds for any user database: whoever is chosen, it is nobody else.
+//! What holds for any user database: whoever is chosen, it is nobody else; and for what a
+//! launcher and a supervisor read in /proc.
 #![allow(clippy::missing_panics_doc, reason = "a law fails by panicking")]
 
 use super::{
+    hidepid::{Shown, shown},
     identity::{Identity, RANGE_BASE, REAPER, Rule, SHARED},
+    notify::{low_half, may_be_inside},
     userdb::UserDb,
 };
 use crate::{GuestId, fuzzing::is_told_in_one_line};
@@ -111,4 +114,26 @@ fn ranges_by_hand(subuid: &[u8]) -> Vec<(u128, u128)> {
             Some((numbers.next()??, numbers.next()??))
         })
         .collect()
+}
+
+/// What cannot be read is not what lets a supervisor, or a reaper, go on.
+pub(crate) fn proc_texts(data: &[u8]) {
+    let is_odd = |request: u32| request & 1 == 1;
+    let line = String::from_utf8_lossy(data);
+    let first = line.split_ascii_whitespace().next().unwrap_or_default();
+    assert!(first.parse::<i64>().is_ok() || may_be_inside(&line, is_odd));
+    if let Some((request, rest)) = data.split_first_chunk() {
+        let request = u64::from_le_bytes(*request);
+        let rest = rest.escape_ascii();
+        let line = format!("{} 0x3 {request:#x} {rest}\n", libc::SYS_ioctl);
+        assert_eq!(may_be_inside(&line, is_odd), is_odd(low_half(request)));
+        let line = format!("{} 0x3 {request} {rest}\n", libc::SYS_ioctl);
+        assert!(may_be_inside(&line, is_odd), "no hexadecimal number");
+    }
+    // The last mount at /proc is the one that is seen.
+    for (options, expected) in [("rw", Shown::All), ("rw,hidepid=2", Shown::Group(0))] {
+        let last = format!("\n9 1 0:5 / /proc rw - proc proc {options}\n");
+        let text = [data, last.as_bytes()].concat();
+        assert_eq!(shown(&text), expected);
+    }
 }

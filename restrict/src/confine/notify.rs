@@ -225,7 +225,7 @@ enum Answer {
 }
 
 /// The kernel's `unsigned int` of an ioctl's number.
-fn low_half(argument: u64) -> u32 {
+pub(super) fn low_half(argument: u64) -> u32 {
     u32::try_from(argument & 0xffff_ffff).unwrap_or_default()
 }
 
@@ -243,7 +243,7 @@ fn exists(thread: u32) -> bool {
 
 /// By a line of /proc/<thread>/syscall: "running", or the number of the call it sleeps
 /// in (or -1) and the arguments.
-fn may_be_inside(line: &str, until_sealed: fn(u32) -> bool) -> bool {
+pub(super) fn may_be_inside(line: &str, until_sealed: fn(u32) -> bool) -> bool {
     let mut fields = line.split_ascii_whitespace();
     let Some(number) = fields.next().and_then(|number| number.parse::<i64>().ok()) else {
         return true;
