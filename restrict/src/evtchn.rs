@@ -83,6 +83,15 @@ impl EventChannel<Unrestricted> {
         })
     }
 
+    /// Any file, which answers as it likes.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn over(fd: OwnedFd) -> Self {
+        Self {
+            handle: Handle::wrap(Device::EventChannel, fd, None),
+            state: Unrestricted(()),
+        }
+    }
+
     /// Restricts the handle, and every duplicate of its descriptor, to `guest`
     /// for good, and proves it (Linux 4.11, `IOCTL_EVTCHN_RESTRICT_DOMID`).
     ///

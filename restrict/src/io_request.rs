@@ -286,7 +286,17 @@ impl BufferedRequests {
     }
 }
 
-fn drain(page: &SharedMemory, mut take: impl FnMut(&IoRequest)) -> Result<usize, Cause> {
+/// One slot, without the port that tells of it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn answer_slot(
+    page: &SharedMemory,
+    vcpu: usize,
+    answer: impl FnOnce(&IoRequest) -> u64,
+) -> bool {
+    Slot::new(page, vcpu).answer(answer)
+}
+
+pub(crate) fn drain(page: &SharedMemory, mut take: impl FnMut(&IoRequest)) -> Result<usize, Cause> {
     const SLOTS: u32 = ioreq::IOREQ_BUFFER_SLOT_NUM;
     // Both pointers in one word: the read pointer is the low half. Xen wraps
     // both at once, so they are only right together.

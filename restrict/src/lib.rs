@@ -58,6 +58,8 @@
 //! `docs/lab.md` for the versions.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(test)]
+mod allocations;
 pub mod audit;
 pub mod broker;
 pub mod confine;

@@ -12,6 +12,8 @@ mod client;
 mod devices;
 mod maps;
 pub mod message;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod nothing;
 mod server;
 #[cfg(test)]
 pub(crate) mod tests;
