@@ -98,7 +98,13 @@ impl<T: Send + 'static> Early<T> {
 
     fn finish(self) -> T {
         self.go.send(()).unwrap();
-        self.thread.join().unwrap()
+        let value = self.thread.join().unwrap();
+        // Joined is not yet gone for who looks in /proc.
+        let task = format!("/proc/self/task/{}", self.id);
+        while fs::exists(&task).unwrap() {
+            thread::yield_now();
+        }
+        value
     }
 }
 
