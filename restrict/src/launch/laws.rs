@@ -38,7 +38,8 @@ fn of_the_child(data: &[u8]) {
     let Some((times, text)) = data.split_first() else {
         return;
     };
-    // What a mechanism says is heard, however long it is.
+    // What a mechanism says is heard, however long it is: here up to 50 kB.
+    let text = &text[..text.len().min(64)];
     let text = String::from_utf8_lossy(text).repeat(usize::from(*times));
     let message = Message::Mechanism {
         name: Mechanism::Root.name().into(),
