@@ -1,2 +1,2 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Benchmarks live beside this file: `abi.rs` for `xen_sys`.
+//! Benchmarks live beside this file: `user_space/` for what needs no Xen.

@@ -61,6 +61,9 @@
 #[cfg(test)]
 mod allocations;
 pub mod audit;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod benching;
 pub mod broker;
 pub mod confine;
 mod device;

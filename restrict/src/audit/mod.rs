@@ -26,6 +26,8 @@
 //! channel handle has bound, of whom memory is mapped, and mechanisms for which the
 //! kernel has no file.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod benching;
 mod checks;
 mod descriptor;
 mod error;

@@ -7,6 +7,8 @@
 //! index to map. So pages are shared without a copy, and nothing that the process sends
 //! can name another guest. `docs/grant-broker.md` has it with a picture.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod benching;
 mod buffer;
 mod client;
 mod devices;

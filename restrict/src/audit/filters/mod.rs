@@ -92,7 +92,7 @@ pub(super) enum Ask {
 }
 
 /// The first requests that should be refused and are not.
-fn let_through(programs: &[Program], ask: Ask) -> Option<String> {
+pub(super) fn let_through(programs: &[Program], ask: Ask) -> Option<String> {
     if programs.is_empty() {
         return Some("no filter".to_owned());
     }

@@ -14,7 +14,7 @@ pub(in crate::audit) struct Instruction {
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl Instruction {
-    pub(super) const fn of(code: u16, jt: u8, jf: u8, k: u32) -> Self {
+    pub(in crate::audit) const fn of(code: u16, jt: u8, jf: u8, k: u32) -> Self {
         Self { code, jt, jf, k }
     }
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the hot paths cost in user space, on any machine, each next to its floor.
+//!
+//! `cargo bench -p xen-restrict-benches --bench user_space` measures time by criterion;
+//! compare with an earlier run by `-- --save-baseline NAME`, then `-- --baseline NAME`.
+//! `-- table` prints ratios of runs in turns, with instructions, allocations and system
+//! calls of one operation, which do not depend on what else the machine does; `-- table
+//! PART` does so for the names with PART in them. It needs valgrind.
+
+mod broker;
+mod confinement;
+mod count;
+mod devices;
+mod encoding;
+mod operation;
+mod pages;
+mod table;
+
+use std::{process::ExitCode, time::Duration, time::Instant};
+
+use criterion::Criterion;
+
+use operation::{Operation, Work};
+
+fn operations() -> Vec<Operation> {
+    let mut all = encoding::all();
+    all.extend(pages::all());
+    all.extend(devices::all());
+    all.extend(broker::all());
+    all.extend(confinement::all());
+    all
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["table"] => table::print(&operations(), ""),
+        ["table", part] => table::print(&operations(), part),
+        [count::WORK, name, whose, times] => {
+            count::work(&operations(), name, whose, times);
+            ExitCode::SUCCESS
+        }
+        _ => {
+            by_criterion();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// How long so many take.
+fn time(work: &mut Work, times: u64) -> Duration {
+    let begin = Instant::now();
+    work(times);
+    begin.elapsed()
+}
+
+fn by_criterion() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    for operation in operations() {
+        let Operation {
+            name, own, floor, ..
+        } = operation;
+        let floor = floor.map(|(what, floor)| (format!("{name}, floor: {what}"), floor));
+        for (name, prepare) in [(name, own)].into_iter().chain(floor) {
+            criterion.bench_function(&name, |bencher| {
+                let mut work = prepare();
+                bencher.iter_custom(|times| time(&mut work, times));
+            });
+        }
+    }
+    criterion.final_summary();
+}
