@@ -19,6 +19,10 @@ mod table;
 use std::{process::ExitCode, time::Duration, time::Instant};
 
 use criterion::Criterion;
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
 
 use operation::{Operation, Work};
 
@@ -31,7 +35,19 @@ fn operations() -> Vec<Operation> {
     all
 }
 
+/// Where two threads take turns, it would be the machine's mood whether one wakes another
+/// processor for that.
+fn stay_on_one_processor() -> nix::Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let first = (0..CpuSet::count()).find(|at| allowed.is_set(*at) == Ok(true));
+    let mut one = CpuSet::new();
+    one.set(first.unwrap_or(0))?;
+    sched_setaffinity(this, &one)
+}
+
 fn main() -> ExitCode {
+    stay_on_one_processor().expect("it is on one already");
     let arguments: Vec<_> = std::env::args()
         .skip(1)
         .filter(|a| a != "--bench")
