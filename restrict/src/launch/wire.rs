@@ -94,11 +94,14 @@ pub(crate) fn tell(
     fd: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
     let text = message.to_bytes()?;
-    let numbers: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+    let (to, flags) = (to.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    let Some(fd) = fd else {
+        // Also when nothing can be sent any more that could have a descriptor.
+        return send(to, &text, flags).map(drop);
+    };
+    let numbers = [fd.as_raw_fd()];
     let rights = [ControlMessage::ScmRights(&numbers)];
-    let control: &[_] = if numbers.is_empty() { &[] } else { &rights };
-    let text = [IoSlice::new(&text)];
-    sendmsg::<()>(to.as_raw_fd(), &text, control, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    sendmsg::<()>(to, &[IoSlice::new(&text)], &rights, flags, None).map(drop)
 }
 
 /// `None` when the other end is closed: exec did it, or the child ended.
@@ -143,6 +146,30 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    /// Why exec failed is told when the last filter is loaded.
+    #[test]
+    fn where_no_descriptor_can_be_sent_a_reason_can() {
+        use crate::confine::{load::load, no_new_privs, not_sent};
+        let (child, supervisor) = pair().unwrap();
+        let message = Message::Mechanism {
+            name: "root".into(),
+            reason: "a".into(),
+            remedy: "b".into(),
+        };
+        // A filter is of one thread, which ends here.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                no_new_privs::set().unwrap();
+                load(&not_sent::program().unwrap()).unwrap();
+                let sent = tell(child.as_fd(), &message, Some(supervisor.as_fd()));
+                assert_eq!(sent, Err(Errno::EPERM));
+                tell(child.as_fd(), &message, None).unwrap();
+            });
+        });
+        let (heard, fd) = listen(supervisor.as_fd()).unwrap().unwrap();
+        assert_eq!((heard, fd.is_none()), (message.clone(), true));
+    }
 
     #[test]
     fn a_long_reason_is_heard_as_far_as_it_goes() {

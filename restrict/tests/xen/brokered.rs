@@ -5,6 +5,7 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -341,6 +342,40 @@ fn a_broker_needs_what_makes_the_boundary() {
         assert_eq!(output.status.code(), Some(125), "{options:?}: {err}");
         assert!(err.contains(says), "{options:?}: {err}");
     }
+}
+
+/// The filter that keeps the handle here is loaded by then.
+#[test]
+fn why_a_program_does_not_start_is_told() {
+    let (_lock, _guest) = guest_a();
+    for (program, code) in [("/etc/passwd", 126), ("/no/such/program", 127)] {
+        let output = Command::new(tool("XEN_LAB_DM_RESTRICT"))
+            .args(["run", "--domid", &a().get().to_string()])
+            .args(BROKERED)
+            .args(["--", program])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{program}: {err}");
+        assert!(err.contains(program), "{program}: {err}");
+    }
+    // Found out by exec alone.
+    let script = "/tmp/no-interpreter";
+    fs::write(script, "#!/no/such/interpreter\n").unwrap();
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(script, executable).unwrap();
+    let output = Command::new(tool("XEN_LAB_DM_RESTRICT"))
+        .args(["run", "--domid", &a().get().to_string()])
+        .args(BROKERED)
+        .args(["--", script])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    fs::remove_file(script).unwrap();
+    let err = text(&output.stderr);
+    assert!(matches!(output.status.code(), Some(126 | 127)), "{err}");
+    assert!(err.contains(script), "{err}");
 }
 
 #[test]
