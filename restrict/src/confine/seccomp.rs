@@ -116,7 +116,7 @@ const INIT: [&str; 12] = [
     "ppoll",
     "restart_syscall",
     "rt_sigreturn",
-    "sendmsg",
+    "sendto",
     "wait4",
 ];
 
