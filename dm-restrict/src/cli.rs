@@ -209,6 +209,10 @@ pub(crate) struct Run {
     /// 0 before it starts: for a guest that runs already
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) seal_after: u32,
+    /// Refuses to map guest memory once the program is sealed: for one that maps its guest
+    /// once. Such a program takes no memory of dom0's by it any more
+    #[arg(long)]
+    pub(crate) seal_mapping: bool,
     /// Names system calls that were refused; slower
     #[arg(long)]
     pub(crate) log_denied: bool,

@@ -143,6 +143,9 @@ fn launch(options: &Run) -> Launch {
     if options.log_denied {
         launch = launch.log_denied();
     }
+    if options.seal_mapping {
+        launch = launch.seal_mapping();
+    }
     launch.seal(match options.seal_after {
         0 => SealAt::Start,
         seconds => SealAt::After(Duration::from_secs(seconds.into())),

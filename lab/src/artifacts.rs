@@ -199,7 +199,7 @@ pub(crate) const DEMO: &[(&str, &str)] = &[
     ("device_model", r#"device_model "$XEN_LAB_A" "$XEN_LAB_B""#),
     (
         "dm-restrict",
-        r#"dm-restrict run --domid "$XEN_LAB_A" -- "$XEN_LAB_DEVICE_MODEL" --confined "$XEN_LAB_B""#,
+        r#"dm-restrict run --domid "$XEN_LAB_A" --seal-mapping -- "$XEN_LAB_DEVICE_MODEL" --confined "$XEN_LAB_B""#,
     ),
     (
         "audit",

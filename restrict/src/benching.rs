@@ -9,7 +9,7 @@ use crate::{
     confine::{
         not_sent,
         seccomp::{self, Denied},
-        xen_requests::{self, FilterError},
+        xen_requests::{self, FilterError, Mapping},
     },
     handle::Handle,
     io_request,
@@ -58,20 +58,24 @@ pub type Assembly = (&'static str, fn() -> Result<usize, FilterError>);
 /// Every program of the mechanisms `xen-requests` and `seccomp`.
 pub const ASSEMBLIES: [Assembly; 8] = [
     ("xen-requests, set-up (2 programs)", || {
-        let both = xen_requests::supervised()?;
+        let both = xen_requests::supervised(Mapping::Always)?;
         Ok(both.never.len() + both.until_sealed.len())
     }),
-    ("xen-requests, sealed", || Ok(xen_requests::sealed()?.len())),
+    ("xen-requests, sealed", || {
+        Ok(xen_requests::sealed(Mapping::Always)?.len())
+    }),
     ("xen-requests, notifying", || {
-        Ok(xen_requests::notifying()?.len())
+        Ok(xen_requests::notifying(Mapping::Always)?.len())
     }),
     ("xen-requests, brokered", || Ok(not_sent::program()?.len())),
     ("seccomp, set-up", || {
-        Ok(seccomp::program(Denied::Errno)?.len())
+        Ok(seccomp::program(Denied::Errno, Mapping::Always)?.len())
     }),
-    ("seccomp, sealed", || Ok(seccomp::sealed()?.len())),
+    ("seccomp, sealed", || {
+        Ok(seccomp::sealed(Mapping::Always)?.len())
+    }),
     ("seccomp, notifying", || {
-        Ok(seccomp::program(Denied::Notify)?.len())
+        Ok(seccomp::program(Denied::Notify, Mapping::Always)?.len())
     }),
     ("seccomp, of init", || Ok(seccomp::init()?.len())),
 ];
@@ -79,6 +83,9 @@ pub const ASSEMBLIES: [Assembly; 8] = [
 /// The two that a sealed program has.
 #[must_use]
 pub fn sealed_filters() -> Filters {
-    let programs = [xen_requests::sealed(), seccomp::sealed()];
+    let programs = [
+        xen_requests::sealed(Mapping::Always),
+        seccomp::sealed(Mapping::Always),
+    ];
     Filters::new(&programs.map(|program| program.expect("the architecture is known")))
 }

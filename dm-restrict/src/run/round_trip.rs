@@ -84,14 +84,14 @@ fn any_launch() -> impl Strategy<Value = Launch> {
     let start = (handles(), mechanisms(), named(), paths(), paths());
     let bounds = (limits, groups, fds, seal, tmp);
     let rest = (
-        any::<[bool; 4]>(),
+        any::<[bool; 5]>(),
         text(),
         vec(prop_oneof![Just(OsString::new()), text()], 0..4),
     );
     (start, bounds, rest).prop_map(|(start, bounds, rest)| {
         let (mut launch, (profile, without, require), [instance, user], read, write) = start;
         let (limits, groups, fds, seal, tmp) = bounds;
-        let ([linked, dev, proc, log], program, arguments) = rest;
+        let ([linked, dev, proc, log, mapping], program, arguments) = rest;
         launch = launch
             .profile(profile)
             .seal(seal)
@@ -107,11 +107,12 @@ fn any_launch() -> impl Strategy<Value = Launch> {
         launch = user.into_iter().fold(launch, Launch::user);
         launch = tmp.into_iter().fold(launch, Launch::tmp);
         type Flag = (bool, fn(Launch) -> Launch);
-        let flags: [Flag; 4] = [
+        let flags: [Flag; 5] = [
             (linked, Launch::bind_linked),
             (dev, Launch::dev),
             (proc, Launch::proc),
             (log, Launch::log_denied),
+            (mapping, Launch::seal_mapping),
         ];
         let wanted = flags.into_iter().filter(|(wanted, _)| *wanted);
         wanted.fold(launch, |launch, (_, with)| with(launch))

@@ -11,7 +11,7 @@ use crate::support::{
 fn a_device_model_serves_its_guest_and_nothing_else() {
     let _alone = alone();
     let model = from_lab("XEN_LAB_DEVICE_MODEL");
-    let outcome = outcome(run(&a()).args(["--", &model, "--confined", &b()]));
+    let outcome = outcome(run(&a()).args(["--seal-mapping", "--", &model, "--confined", &b()]));
     assert_eq!(outcome.code, 0, "{outcome:?}");
     assert!(
         outcome.stdout.contains("the guest found 0 answers wrong"),

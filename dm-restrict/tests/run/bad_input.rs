@@ -306,6 +306,7 @@ fn a_dry_run_tells_and_does_nothing() {
         "LEFT OUT by name",
         "restrict",
         "privcmd DM_OP",
+        "at any time, up to 32768 MiB for each of 256 threads",
         "stdin",
     ] {
         assert!(ended.stdout.contains(said), "no {said:?} in {ended:?}");

@@ -2,7 +2,7 @@
 //! The filters in place: what a program that was taken over would try, Xen's requests in
 //! both phases, and the names of what was refused.
 
-use xen_restrict::confine::xen_requests::{Allowed, POLICY, Phase};
+use xen_restrict::confine::xen_requests::{Allowed, Mapping, POLICY, Phase};
 
 use crate::support::launcher::{Ended, Launcher};
 
@@ -64,9 +64,14 @@ fn requests() -> Vec<String> {
 
 #[track_caller]
 fn answered(lines: &[&str], allowed: impl Fn(Allowed) -> bool) {
+    answered_with(Mapping::Always, lines, allowed);
+}
+
+#[track_caller]
+fn answered_with(mapping: Mapping, lines: &[&str], allowed: impl Fn(Allowed) -> bool) {
     assert_eq!(lines.len(), POLICY.len());
     for (line, row) in lines.iter().zip(POLICY) {
-        let expected = if allowed(row.allowed) {
+        let expected = if allowed(row.until(mapping)) {
             "ioctl ENOTTY"
         } else {
             "ioctl EPERM"
@@ -85,18 +90,25 @@ const BOTH: [&[&str]; 5] = [
 
 #[test]
 fn requests_of_the_set_up_are_refused_when_it_is_ready() {
-    for options in BOTH {
+    let mappings = [
+        (Mapping::Always, &[][..]),
+        (Mapping::UntilSealed, &["--seal-mapping"]),
+    ];
+    for (options, (mapping, how)) in BOTH.iter().flat_map(|o| mappings.map(|m| (*o, m))) {
         let sealed = ["notify=READY=1".to_owned(), "sleep=300".into()];
         let actions = requests().into_iter().chain(sealed).chain(requests());
         let ended = Launcher::new()
             .options(options)
+            .options(how)
             .probe_does(actions)
             .with_code(0);
         let lines: Vec<_> = ended.stdout.lines().collect();
         let (before, after) = lines.split_at(POLICY.len());
-        answered(before, |allowed| allowed.during(Phase::SetUp));
+        answered_with(mapping, before, |allowed| allowed.during(Phase::SetUp));
         assert_eq!(after[0], "notify ok");
-        answered(&after[1..], |allowed| allowed.during(Phase::Sealed));
+        answered_with(mapping, &after[1..], |allowed| {
+            allowed.during(Phase::Sealed)
+        });
     }
 }
 

@@ -150,6 +150,9 @@ const ATTEMPTS: &[Attempt] = &[
         Refused(EPERM),
         |given, _| resource(given),
     ),
+    row("map memory of A, sealed", Refused(EPERM), |given, _| {
+        raw(&given.privcmd, privcmd::MMAPBATCH_V2.number())
+    }),
     row("privcmd DM_OP to A", Done, |given, _| {
         dm_op(given, given.privcmd.restricted_to())
     }),

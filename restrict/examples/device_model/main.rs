@@ -3,8 +3,9 @@
 //!
 //! `cargo lab demo` runs it in dom0 of an emulated machine, with the domids of
 //! two guests: A is its own, B is somebody else's. It runs twice: restricting itself,
-//! with all else that root may do; and, with `--confined`, started by `dm-restrict run`,
-//! which restricted its handles before and leaves it next to nothing of dom0.
+//! with all else that root may do; and, with `--confined`, started by `dm-restrict run
+//! --seal-mapping`, which restricted its handles before and leaves it next to nothing of
+//! dom0.
 
 mod attempts;
 mod confined;

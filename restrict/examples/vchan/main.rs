@@ -15,7 +15,7 @@ mod channel;
 use std::{env, error::Error, time::Instant};
 
 use channel::Channel;
-use xen_restrict::{GrantRef, Handover, Port};
+use xen_restrict::{GrantRef, Handover, Port, confine::Seal};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let usage = "usage: vchan REFERENCE PORT [MEBIBYTES]";
@@ -36,6 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut channel =
         Channel::connect(&grants, &events, GrantRef::new(reference), Port::new(port))?;
+    // From here on the guest can influence it.
+    Seal::new().apply()?;
     let total = u64::from(mebibytes) << 20;
     let begin = Instant::now();
     let wakeups = exchange(&mut channel, total)?;

@@ -20,6 +20,7 @@ pub mod landlock;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod laws;
 pub(crate) mod load;
+mod mapping_cost;
 mod mechanism;
 mod mounts;
 pub(crate) mod named;
@@ -47,6 +48,7 @@ pub use identity::{
     ADD_RANGE_BASE, ADD_REAPER, Identity, IdentityError, RANGE_BASE, REAPER, Rule, SHARED,
     UIDS_IN_RANGE,
 };
+pub use mapping_cost::MappingCost;
 pub use mechanism::{Mechanism, MechanismError, Profile, UnknownMechanism, UnknownProfile};
 pub use reap::{Process, ReapError, Reaped, Reaper};
 pub(crate) use reap::{sees_all, takes_ptrace};

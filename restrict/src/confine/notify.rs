@@ -22,7 +22,7 @@ use nix::{
 use super::{
     arguments,
     syscalls::{self, Verdict},
-    xen_requests::{self, Allowed},
+    xen_requests::{self, Mapping},
 };
 
 /// So many threads may be inside of requests of the set-up phase at a time; more are
@@ -47,7 +47,7 @@ pub(crate) struct Notifier {
 impl Notifier {
     /// # Errors
     /// The kernel has no listeners: before Linux 5.0.
-    pub(crate) fn new(listener: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(listener: OwnedFd, mapping: Mapping) -> io::Result<Self> {
         let mut sizes = libc::seccomp_notif_sizes {
             seccomp_notif: 0,
             seccomp_notif_resp: 0,
@@ -66,10 +66,7 @@ impl Notifier {
                 sizes.seccomp_notif_resp,
                 size_of::<libc::seccomp_notif_resp>(),
             ),
-            until_sealed: |request| {
-                xen_requests::by_number(request)
-                    .is_some_and(|row| row.allowed == Allowed::UntilSealed)
-            },
+            until_sealed: mapping.until_sealed(),
             sealed: false,
             let_through: Vec::new(),
         })

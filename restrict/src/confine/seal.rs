@@ -9,7 +9,10 @@ mod threads;
 
 use std::path::PathBuf;
 
-use super::mechanism::{Mechanism, MechanismError};
+use super::{
+    mechanism::{Mechanism, MechanismError},
+    xen_requests::Mapping,
+};
 
 /// What [`apply`](Self::apply) will do: by default all that a process can do to itself.
 ///
@@ -45,6 +48,7 @@ pub struct Seal {
     without: Vec<Mechanism>,
     read_only: Vec<PathBuf>,
     read_write: Vec<PathBuf>,
+    mapping: Mapping,
 }
 
 impl Seal {
@@ -68,6 +72,13 @@ impl Seal {
     /// The same, for reading and writing.
     pub fn read_write(mut self, path: impl Into<PathBuf>) -> Self {
         self.read_write.push(path.into());
+        self
+    }
+
+    /// No guest memory can be mapped from then on: what is mapped stays. A device model that
+    /// maps its guest once takes nothing of dom0's memory by it any more.
+    pub fn seal_mapping(mut self) -> Self {
+        self.mapping = Mapping::UntilSealed;
         self
     }
 

@@ -31,7 +31,7 @@ use super::{
     bpf::{Answer, Arch, FilterError, Rules, by_number, compile_before},
     load::load_with_no_new_privs,
     syscalls::{self, ALLOWED, Group, MISSING, REFUSED, Verdict},
-    xen_requests::{self, Allowed},
+    xen_requests::{self, Mapping, Phase},
 };
 
 /// What becomes of a call that is not allowed.
@@ -45,24 +45,24 @@ pub(crate) enum Denied {
 
 /// With [`Denied::Notify`] it needs a listener, and takes the place of
 /// [`xen_requests::supervised`], as a task has one listener.
-pub(crate) fn program(denied: Denied) -> Result<BpfProgram, FilterError> {
-    program_for(Arch::native()?, denied)
+pub(crate) fn program(denied: Denied, mapping: Mapping) -> Result<BpfProgram, FilterError> {
+    program_for(Arch::native()?, denied, mapping)
 }
 
 /// For a program that is sealed: what [`xen_requests::sealed`] refuses is refused, too.
-pub(crate) fn sealed() -> Result<BpfProgram, FilterError> {
-    refusing(Arch::native()?, false)
+pub(crate) fn sealed(mapping: Mapping) -> Result<BpfProgram, FilterError> {
+    refusing(Arch::native()?, Phase::Sealed, mapping)
 }
 
-fn program_for(arch: Arch, denied: Denied) -> Result<BpfProgram, FilterError> {
+fn program_for(arch: Arch, denied: Denied, mapping: Mapping) -> Result<BpfProgram, FilterError> {
     match denied {
-        Denied::Errno => refusing(arch, true),
-        Denied::Notify => by_table(arch, false, |_| Answer::Notify),
+        Denied::Errno => refusing(arch, Phase::SetUp, mapping),
+        Denied::Notify => by_table(arch, Phase::Sealed, mapping, |_| Answer::Notify),
     }
 }
 
-fn refusing(arch: Arch, until_sealed: bool) -> Result<BpfProgram, FilterError> {
-    by_table(arch, until_sealed, |verdict| match verdict {
+fn refusing(arch: Arch, phase: Phase, mapping: Mapping) -> Result<BpfProgram, FilterError> {
+    by_table(arch, phase, mapping, |verdict| match verdict {
         Verdict::Missing => Answer::Errno(libc::ENOSYS),
         Verdict::Allowed | Verdict::Refused => Answer::Errno(libc::EPERM),
     })
@@ -71,13 +71,14 @@ fn refusing(arch: Arch, until_sealed: bool) -> Result<BpfProgram, FilterError> {
 /// First the calls whose arguments are looked at, then all by their numbers.
 fn by_table(
     arch: Arch,
-    until_sealed: bool,
+    phase: Phase,
+    mapping: Mapping,
     denied: impl Fn(Verdict) -> Answer,
 ) -> Result<BpfProgram, FilterError> {
     let checked = CHECKED.iter().filter_map(|checked| {
         let (_, call) = syscalls::all().find(|(_, call)| call.name == checked.call)?;
         let number = call.number(arch)?.into();
-        Some(of_arguments(checked, until_sealed).map(|rules| (number, rules)))
+        Some(of_arguments(checked, phase, mapping).map(|rules| (number, rules)))
     });
     let rest = numbers(arch, |verdict, call| match verdict {
         Verdict::Allowed if arguments::cases(call).is_none() => Answer::Allow,
@@ -138,18 +139,18 @@ pub(crate) fn init() -> Result<BpfProgram, FilterError> {
 /// # Errors
 /// [`FilterError`]; then no thread has the filter.
 pub fn enforce() -> Result<(), FilterError> {
-    load_with_no_new_privs(&program(Denied::Errno)?)
+    load_with_no_new_privs(&program(Denied::Errno, Mapping::Always)?)
 }
 
-fn of_arguments(checked: &Checked, until_sealed: bool) -> Result<Vec<SeccompRule>, BackendError> {
+fn of_arguments(
+    checked: &Checked,
+    phase: Phase,
+    mapping: Mapping,
+) -> Result<Vec<SeccompRule>, BackendError> {
     let mut rules = Vec::new();
     if checked.call == "ioctl" {
         // First, as they are a device model's daily work.
-        rules = xen_requests::one_by_one(|allowed| match allowed {
-            Allowed::Always => true,
-            Allowed::UntilSealed => until_sealed,
-            Allowed::Never => false,
-        })?;
+        rules = xen_requests::one_by_one(mapping, |allowed| allowed.during(phase))?;
     }
     for case in checked.cases {
         rules.push(case.rule()?);
@@ -220,7 +221,7 @@ mod tests {
             arguments::Test,
             bpf::interpreter::{ALLOW, ARM, ENOSYS, EPERM, I386, KILL, NOTIFY, audit, run},
             by_hand::is_a_case,
-            xen_requests::POLICY,
+            xen_requests::{Allowed, POLICY},
         },
         *,
     };
@@ -248,8 +249,8 @@ mod tests {
     #[test]
     fn every_number_gets_its_tables_answer() {
         for arch in ARCHES {
-            let errno = program_for(arch, Denied::Errno).unwrap();
-            let notify = program_for(arch, Denied::Notify).unwrap();
+            let errno = program_for(arch, Denied::Errno, Mapping::Always).unwrap();
+            let notify = program_for(arch, Denied::Notify, Mapping::Always).unwrap();
             for call in 0..=1000 {
                 let found = syscalls::all().find(|(_, c)| c.number(arch) == Some(call));
                 let arguments = found.map_or([0; 6], |(_, c)| good(c.name));
@@ -269,7 +270,7 @@ mod tests {
     fn calls_of_another_architecture_kill() {
         for (arch, foreign) in [(ARCHES[0], ARCHES[1]), (ARCHES[1], ARCHES[0])] {
             for denied in [Denied::Errno, Denied::Notify] {
-                let program = program_for(arch, denied).unwrap();
+                let program = program_for(arch, denied, Mapping::Always).unwrap();
                 for call in 0..=600 {
                     for other in [I386, ARM, audit(foreign), 0] {
                         assert_eq!(run(&program, other, call, [0; 6]), KILL, "{call}");
@@ -283,7 +284,7 @@ mod tests {
                 }
             }
         }
-        let program = program_for(Arch::X86_64, Denied::Errno).unwrap();
+        let program = program_for(Arch::X86_64, Denied::Errno, Mapping::Always).unwrap();
         for call in 0x4000_0000..=0x4000_0300 {
             assert_eq!(run(&program, audit(Arch::X86_64), call, [0; 6]), KILL);
         }
@@ -298,7 +299,7 @@ mod tests {
             .chain([0x5356_4d41, 0x5961_6d61, 0xffff_ffff, 0x7e02_0000]);
         let values: Vec<u64> = values.collect();
         for arch in ARCHES {
-            let program = program_for(arch, Denied::Errno).unwrap();
+            let program = program_for(arch, Denied::Errno, Mapping::Always).unwrap();
             for checked in CHECKED {
                 let Some(call) = number(arch, checked.call) else {
                     continue;
@@ -352,7 +353,7 @@ mod tests {
             ("recvmsg", [3, 0, 1, 0, 0, 0]), // MSG_OOB
         ];
         for arch in ARCHES {
-            let program = program_for(arch, Denied::Errno).unwrap();
+            let program = program_for(arch, Denied::Errno, Mapping::Always).unwrap();
             for (call, arguments) in tries {
                 let call_number = number(arch, call).unwrap();
                 let answer = run(&program, audit(arch), call_number, *arguments);
@@ -363,16 +364,19 @@ mod tests {
 
     #[test]
     fn xens_requests_are_those_of_their_table() {
-        for arch in ARCHES {
-            let [errno, notify] = [Denied::Errno, Denied::Notify].map(|d| program_for(arch, d));
-            let programs = [errno, notify, refusing(arch, false)].map(Result::unwrap);
+        let mappings = [Mapping::Always, Mapping::UntilSealed];
+        for (arch, mapping) in ARCHES.into_iter().flat_map(|a| mappings.map(|m| (a, m))) {
+            let [errno, notify] =
+                [Denied::Errno, Denied::Notify].map(|d| program_for(arch, d, mapping));
+            let programs =
+                [errno, notify, refusing(arch, Phase::Sealed, mapping)].map(Result::unwrap);
             for row in POLICY {
                 let arguments = [3, row.number.into(), 0, 0, 0, 0];
                 let ioctl = number(arch, "ioctl").unwrap();
                 let answers = programs
                     .each_ref()
                     .map(|p| run(p, audit(arch), ioctl, arguments));
-                let expected = match row.allowed {
+                let expected = match row.until(mapping) {
                     Allowed::Always => [ALLOW; 3],
                     Allowed::UntilSealed => [ALLOW, NOTIFY, EPERM],
                     Allowed::Never => [EPERM, NOTIFY, EPERM],
@@ -385,7 +389,9 @@ mod tests {
     #[test]
     fn the_program_has_room_to_grow() {
         for arch in ARCHES {
-            let length = program_for(arch, Denied::Errno).unwrap().len();
+            let length = program_for(arch, Denied::Errno, Mapping::Always)
+                .unwrap()
+                .len();
             assert!(length < 2000, "{length} instructions take long to load");
         }
     }

@@ -51,6 +51,33 @@ impl Allowed {
     }
 }
 
+/// Until when a program may map its guest's memory (`MMAPBATCH_V2`).
+///
+/// The driver copies the list of frames, and nothing bounds or accounts that but the
+/// process's address space: see [`MappingCost`](super::MappingCost).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mapping {
+    /// In both phases.
+    #[default]
+    Always,
+    /// In set-up only: for a device model that maps its guest once.
+    UntilSealed,
+}
+
+impl Mapping {
+    /// What is allowed until a program is sealed, by number.
+    pub(super) fn until_sealed(self) -> fn(u32) -> bool {
+        match self {
+            Self::Always => |request| is_until_sealed(request, Self::Always),
+            Self::UntilSealed => |request| is_until_sealed(request, Self::UntilSealed),
+        }
+    }
+}
+
+fn is_until_sealed(request: u32, mapping: Mapping) -> bool {
+    by_number(request).is_some_and(|row| row.until(mapping) == UntilSealed)
+}
+
 /// A row of the policy.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -58,10 +85,21 @@ pub struct Row {
     pub request: &'static str,
     /// Its number, as the driver compares it.
     pub number: u32,
-    /// Until when.
+    /// Until when, if nothing else is said of it.
     pub allowed: Allowed,
     /// Why.
     pub reason: &'static str,
+}
+
+impl Row {
+    /// Until when.
+    #[must_use]
+    pub fn until(&self, mapping: Mapping) -> Allowed {
+        match mapping {
+            Mapping::UntilSealed if self.number == privcmd::MMAPBATCH_V2.number() => UntilSealed,
+            _ => self.allowed,
+        }
+    }
 }
 
 const fn row(request: &'static str, number: u32, allowed: Allowed, reason: &'static str) -> Row {
@@ -278,7 +316,15 @@ pub const POLICY: &[Row] = &[
 /// # Errors
 /// [`FilterError`]; then no thread has the filter.
 pub fn enforce(phase: Phase) -> Result<(), FilterError> {
-    load_with_no_new_privs(&refusing(Arch::native()?, phase)?)
+    enforce_with(phase, Mapping::Always)
+}
+
+/// The same, and says until when guest memory may be mapped.
+///
+/// # Errors
+/// As [`enforce`].
+pub fn enforce_with(phase: Phase, mapping: Mapping) -> Result<(), FilterError> {
+    load_with_no_new_privs(&refusing(Arch::native()?, phase, mapping)?)
 }
 
 /// What a launcher loads for a program that its supervisor seals later.
@@ -290,30 +336,31 @@ pub(crate) struct Supervised {
 }
 
 /// For a program in set-up.
-pub(crate) fn supervised() -> Result<Supervised, FilterError> {
+pub(crate) fn supervised(mapping: Mapping) -> Result<Supervised, FilterError> {
     let arch = Arch::native()?;
-    let until_sealed = ioctl(arch, one_by_one(|allowed| allowed == UntilSealed)?);
+    let until_sealed = one_by_one(mapping, |allowed| allowed == UntilSealed)?;
+    let until_sealed = ioctl(arch, until_sealed);
     Ok(Supervised {
-        never: refusing(arch, Phase::SetUp)?,
+        never: refusing(arch, Phase::SetUp, mapping)?,
         until_sealed: compile(arch, until_sealed, Answer::Notify, Answer::Allow)?,
     })
 }
 
 /// For a program that is sealed from its start on.
-pub(crate) fn sealed() -> Result<BpfProgram, FilterError> {
-    refusing(Arch::native()?, Phase::Sealed)
+pub(crate) fn sealed(mapping: Mapping) -> Result<BpfProgram, FilterError> {
+    refusing(Arch::native()?, Phase::Sealed, mapping)
 }
 
 /// Instead of any of these, with a listener: asks about all but what is always
 /// allowed, so that the supervisor hears of it.
-pub(crate) fn notifying() -> Result<BpfProgram, FilterError> {
+pub(crate) fn notifying(mapping: Mapping) -> Result<BpfProgram, FilterError> {
     let arch = Arch::native()?;
-    let rules = ioctl(arch, all_but(Phase::Sealed)?);
+    let rules = ioctl(arch, all_but(Phase::Sealed, mapping)?);
     compile(arch, rules, Answer::Notify, Answer::Allow)
 }
 
-fn refusing(arch: Arch, phase: Phase) -> Result<BpfProgram, FilterError> {
-    let rules = ioctl(arch, all_but(phase)?);
+fn refusing(arch: Arch, phase: Phase, mapping: Mapping) -> Result<BpfProgram, FilterError> {
+    let rules = ioctl(arch, all_but(phase, mapping)?);
     compile(arch, rules, Answer::Errno(libc::EPERM), Answer::Allow)
 }
 
@@ -326,11 +373,11 @@ fn ioctl(arch: Arch, rules: Vec<SeccompRule>) -> Rules {
 }
 
 /// Matches the requests of all types that are not allowed in `phase`.
-fn all_but(phase: Phase) -> Result<Vec<SeccompRule>, BackendError> {
+fn all_but(phase: Phase, mapping: Mapping) -> Result<Vec<SeccompRule>, BackendError> {
     let of_type = |group: u8| {
         let group = u32::from(group) << 8;
         let mut conditions = vec![low_half(1, SeccompCmpOp::MaskedEq(0xff00), group)?];
-        let allowed = POLICY.iter().filter(|row| row.allowed.during(phase));
+        let allowed = POLICY.iter().filter(|row| row.until(mapping).during(phase));
         for row in allowed.filter(|row| row.number & 0xff00 == group) {
             conditions.push(low_half(1, SeccompCmpOp::Ne, row.number)?);
         }
@@ -340,8 +387,11 @@ fn all_but(phase: Phase) -> Result<Vec<SeccompRule>, BackendError> {
 }
 
 /// Matches the requests of these rows.
-pub(super) fn one_by_one(rows: impl Fn(Allowed) -> bool) -> Result<Vec<SeccompRule>, BackendError> {
-    let rows = POLICY.iter().filter(|row| rows(row.allowed));
+pub(super) fn one_by_one(
+    mapping: Mapping,
+    rows: impl Fn(Allowed) -> bool,
+) -> Result<Vec<SeccompRule>, BackendError> {
+    let rows = POLICY.iter().filter(|row| rows(row.until(mapping)));
     rows.map(|row| SeccompRule::new(vec![low_half(1, SeccompCmpOp::Eq, row.number)?]))
         .collect()
 }
@@ -355,7 +405,7 @@ pub(super) fn by_number(number: u32) -> Option<&'static Row> {
 ///
 /// # Errors
 /// That of `to`.
-pub fn describe(to: &mut impl Write) -> fmt::Result {
+pub fn describe(to: &mut impl Write, mapping: Mapping) -> fmt::Result {
     for (allowed, title) in [
         (Always, "always"),
         (UntilSealed, "until the program is sealed"),
@@ -365,7 +415,7 @@ pub fn describe(to: &mut impl Write) -> fmt::Result {
         ),
     ] {
         writeln!(to, "{title}")?;
-        for row in POLICY.iter().filter(|row| row.allowed == allowed) {
+        for row in POLICY.iter().filter(|row| row.until(mapping) == allowed) {
             writeln!(to, "  {}: {}", row.request, row.reason)?;
         }
     }
@@ -381,9 +431,7 @@ mod tests {
 
     const NATIVE: Arch = Arch::NATIVE.unwrap();
 
-    fn program(phase: Phase) -> BpfProgram {
-        refusing(NATIVE, phase).unwrap()
-    }
+    const MAPPINGS: [Mapping; 2] = [Mapping::Always, Mapping::UntilSealed];
 
     fn ioctl(program: &BpfProgram, request: u64) -> u32 {
         let call = u32::try_from(libc::SYS_ioctl).unwrap();
@@ -396,8 +444,9 @@ mod tests {
         sizes.extend([0, 1, 2, 3, 8, 16, 24, 0x3fff]);
         sizes.sort_unstable();
         sizes.dedup();
-        for phase in [Phase::SetUp, Phase::Sealed] {
-            let program = program(phase);
+        let phases = [Phase::SetUp, Phase::Sealed].map(|phase| MAPPINGS.map(|m| (phase, m)));
+        for (phase, mapping) in phases.into_iter().flatten() {
+            let program = refusing(NATIVE, phase, mapping).unwrap();
             let mut allowed = 0;
             for (group, nr) in TYPES
                 .iter()
@@ -407,7 +456,7 @@ mod tests {
                 {
                     let number = direction << 30 | size << 16 | u32::from(group) << 8 | nr;
                     let row = POLICY.iter().find(|row| row.number == number);
-                    let expected = row.is_some_and(|row| row.allowed.during(phase));
+                    let expected = row.is_some_and(|row| row.until(mapping).during(phase));
                     let answer = if expected { ALLOW } else { EPERM };
                     for high in [0, 1 << 32, u64::MAX << 32] {
                         assert_eq!(
@@ -421,7 +470,7 @@ mod tests {
             }
             let rows = POLICY
                 .iter()
-                .filter(|row| row.allowed.during(phase))
+                .filter(|row| row.until(mapping).during(phase))
                 .count();
             assert_eq!(allowed, rows);
         }
@@ -429,7 +478,7 @@ mod tests {
 
     #[test]
     fn other_types_and_calls_are_left_alone() {
-        let program = program(Phase::Sealed);
+        let program = refusing(NATIVE, Phase::Sealed, Mapping::Always).unwrap();
         for group in (0..=255_u64).filter(|g| !TYPES.iter().any(|t| u64::from(*t) == *g)) {
             assert_eq!(ioctl(&program, group << 8 | 1), ALLOW, "{group:#x}");
         }
@@ -445,12 +494,12 @@ mod tests {
     #[test]
     fn other_architectures_are_killed() {
         for (arch, foreign) in [(Arch::X86_64, Arch::Aarch64), (Arch::Aarch64, Arch::X86_64)] {
-            let program = refusing(arch, Phase::SetUp).unwrap();
+            let program = refusing(arch, Phase::SetUp, Mapping::Always).unwrap();
             for other in [I386, ARM, audit(foreign)] {
                 assert_eq!(run(&program, other, 54, [0; 6]), KILL);
             }
         }
-        let program = refusing(Arch::X86_64, Phase::SetUp).unwrap();
+        let program = refusing(Arch::X86_64, Phase::SetUp, Mapping::Always).unwrap();
         for call in [0x4000_0000, 0x4000_0202, u32::MAX] {
             assert_eq!(
                 run(&program, audit(Arch::X86_64), call, [0; 6]),
@@ -472,26 +521,45 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_supervisor_is_asked_about_what_its_row_says_and_nothing_else() {
+    fn asked(mapping: Mapping) -> [BpfProgram; 4] {
         let Supervised {
             never,
             until_sealed,
-        } = supervised().unwrap();
-        let (sealed, notifying) = (sealed().unwrap(), notifying().unwrap());
-        for row in POLICY {
-            for high in [0, u64::MAX << 32] {
-                let number = high | u64::from(row.number);
-                let answers =
-                    [&never, &until_sealed, &sealed, &notifying].map(|p| ioctl(p, number));
-                let expected = match row.allowed {
-                    Always => [ALLOW; 4],
-                    UntilSealed => [ALLOW, NOTIFY, EPERM, NOTIFY],
-                    Never => [EPERM, ALLOW, EPERM, NOTIFY],
-                };
-                assert_eq!(answers, expected, "{}", row.request);
+        } = supervised(mapping).unwrap();
+        let (sealed, notifying) = (sealed(mapping).unwrap(), notifying(mapping).unwrap());
+        [never, until_sealed, sealed, notifying]
+    }
+
+    #[test]
+    fn only_guest_memory_can_be_mapped_in_set_up_only() {
+        let moved: Vec<_> = POLICY
+            .iter()
+            .filter(|row| row.until(Mapping::UntilSealed) != row.until(Mapping::Always))
+            .map(|row| (row.request, row.until(Mapping::UntilSealed)))
+            .collect();
+        assert_eq!(moved, [("privcmd MMAPBATCH_V2", UntilSealed)]);
+    }
+
+    #[test]
+    fn the_supervisor_is_asked_about_what_its_row_says_and_nothing_else() {
+        for mapping in MAPPINGS {
+            let asked = asked(mapping);
+            for row in POLICY {
+                for high in [0, u64::MAX << 32] {
+                    let number = high | u64::from(row.number);
+                    let answers = asked.each_ref().map(|p| ioctl(p, number));
+                    let expected = match row.until(mapping) {
+                        Always => [ALLOW; 4],
+                        UntilSealed => [ALLOW, NOTIFY, EPERM, NOTIFY],
+                        Never => [EPERM, ALLOW, EPERM, NOTIFY],
+                    };
+                    assert_eq!(answers, expected, "{}", row.request);
+                    let until_sealed = mapping.until_sealed()(row.number);
+                    assert_eq!(until_sealed, row.until(mapping) == UntilSealed);
+                }
             }
         }
+        let [never, until_sealed, sealed, notifying] = asked(Mapping::Always);
         // FIONREAD, and a number of the devices' types that nobody has yet.
         assert_eq!(
             [&never, &until_sealed, &sealed, &notifying].map(|p| ioctl(p, 0x541b)),
@@ -506,7 +574,7 @@ mod tests {
     #[test]
     fn a_person_reads_every_row() {
         let mut text = String::new();
-        describe(&mut text).unwrap();
+        describe(&mut text, Mapping::Always).unwrap();
         assert!(
             POLICY
                 .iter()

@@ -9,7 +9,11 @@ use super::{
     host::{Host, in_thread},
     report::Finding,
 };
-use crate::confine::{load::load_with_listener, no_new_privs, xen_requests};
+use crate::confine::{
+    load::load_with_listener,
+    no_new_privs,
+    xen_requests::{self, Mapping},
+};
 
 /// The oldest that has been tested.
 const TESTED: (u32, u32) = (5, 10);
@@ -41,7 +45,7 @@ pub(super) fn user_notification(host: &Host) -> Finding {
     }
     let trial = || -> io::Result<()> {
         no_new_privs::set().map_err(io::Error::other)?;
-        let program = xen_requests::notifying().map_err(io::Error::other)?;
+        let program = xen_requests::notifying(Mapping::Always).map_err(io::Error::other)?;
         load_with_listener(&program).map(drop)
     };
     match in_thread(trial) {

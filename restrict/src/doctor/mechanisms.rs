@@ -14,7 +14,7 @@ use crate::confine::{
     namespaces, no_new_privs,
     root::{self, Change, Contents},
     seccomp::{self, Denied},
-    xen_requests::{self, FilterError},
+    xen_requests::{self, FilterError, Mapping},
 };
 
 pub(super) fn look(mechanism: Mechanism, host: &Host) -> Finding {
@@ -24,8 +24,10 @@ pub(super) fn look(mechanism: Mechanism, host: &Host) -> Finding {
             host.tried(capabilities::give_up_for_good, "can be given up for good")
         }
         Mechanism::NoNewPrivs => host.tried(no_new_privs::set, "can be set"),
-        Mechanism::XenRequests => filter(mechanism, host, xen_requests::sealed),
-        Mechanism::Seccomp => filter(mechanism, host, || seccomp::program(Denied::Errno)),
+        Mechanism::XenRequests => filter(mechanism, host, || xen_requests::sealed(Mapping::Always)),
+        Mechanism::Seccomp => filter(mechanism, host, || {
+            seccomp::program(Denied::Errno, Mapping::Always)
+        }),
         Mechanism::MountNs => namespace(mechanism, "mnt", host),
         Mechanism::IpcNs => namespace(mechanism, "ipc", host),
         Mechanism::NetNs => namespace(mechanism, "net", host),

@@ -10,7 +10,7 @@ use crate::confine::{
     load::{load, load_with_listener},
     not_sent,
     seccomp::{self, Denied},
-    xen_requests::{self, FilterError, Phase},
+    xen_requests::{self, FilterError, Mapping, Phase},
 };
 
 /// Programs in the order of loading.
@@ -33,13 +33,14 @@ enum Filter {
 use Filter::{Asks, Plain};
 
 impl Filters {
-    /// Of each mechanism if it is wanted, for a program that starts in `phase`. With
-    /// `brokered` it has a descriptor that nobody else may get.
+    /// Of each mechanism if it is wanted, for a program that starts in `phase`, and
+    /// maps its guest as `mapping` says. With `brokered` it has a descriptor that nobody else may get.
     pub(crate) fn new(
         xen_requests: bool,
         seccomp: bool,
         brokered: bool,
         phase: Phase,
+        mapping: Mapping,
         denied: Denied,
     ) -> Result<Self, FilterError> {
         use Mechanism::{Seccomp, XenRequests};
@@ -48,22 +49,24 @@ impl Filters {
         match (denied, phase) {
             // It says of Xen's requests what `notifying` says.
             (Denied::Notify, _) if seccomp => {
-                let list = vec![(Seccomp, Asks(seccomp::program(denied)?))];
+                let list = vec![(Seccomp, Asks(seccomp::program(denied, mapping)?))];
                 return Ok(Self { list, last });
             }
             _ if !xen_requests => {}
-            (Denied::Notify, _) => filters.push((XenRequests, Asks(xen_requests::notifying()?))),
+            (Denied::Notify, _) => {
+                filters.push((XenRequests, Asks(xen_requests::notifying(mapping)?)));
+            }
             (Denied::Errno, Phase::Sealed) => {
-                filters.push((XenRequests, Plain(xen_requests::sealed()?)));
+                filters.push((XenRequests, Plain(xen_requests::sealed(mapping)?)));
             }
             (Denied::Errno, Phase::SetUp) => {
-                let programs = xen_requests::supervised()?;
+                let programs = xen_requests::supervised(mapping)?;
                 let both = [Plain(programs.never), Asks(programs.until_sealed)];
                 filters.extend(both.map(|filter| (XenRequests, filter)));
             }
         }
         if seccomp {
-            filters.push((Seccomp, Plain(seccomp::program(denied)?)));
+            filters.push((Seccomp, Plain(seccomp::program(denied, mapping)?)));
         }
         Ok(Self {
             list: filters,

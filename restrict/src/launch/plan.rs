@@ -20,14 +20,14 @@ use super::{
     program,
 };
 use crate::confine::{
-    Identity, Limit, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock,
+    Identity, Limit, MappingCost, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock,
     named::{self, Named},
     not_sent,
     only_files::only_files,
     renamers, rlimits,
     root::{self, Contents, Shown},
     seccomp::{self, Denied},
-    xen_requests::{self, Phase},
+    xen_requests::{self, Mapping, Phase},
 };
 use crate::handover::{GRANT_BROKER_NAME, GRANT_COPY_NAME};
 
@@ -189,8 +189,25 @@ impl Plan {
             seccomp,
             brokered,
             phase,
+            self.launch.mapping,
             denied,
         )?)
+    }
+
+    /// Of dom0's memory, while it may map its guest's.
+    fn mapping_cost(&self) -> MappingCost {
+        let limit = |name| {
+            let mut limits = self.limits.iter();
+            limits
+                .find(|limit| limit.name() == name)
+                .and_then(Limit::value)
+        };
+        let pids = match self.applies(Mechanism::Cgroup) {
+            true => self.cgroup_limits[0].value(),
+            false => None,
+        };
+        let threads = limit("nproc").into_iter().chain(pids).min();
+        MappingCost::within(limit("as"), threads)
     }
 
     /// Whose directory it is in.
@@ -301,7 +318,7 @@ impl fmt::Display for Plan {
         self.handed_over(f)?;
         if self.applies(Mechanism::XenRequests) {
             writeln!(f, "\nrequests on Xen's devices")?;
-            xen_requests::describe(f)?;
+            xen_requests::describe(f, self.launch.mapping)?;
         }
         if self.launch.is_brokered() {
             writeln!(
@@ -336,15 +353,23 @@ impl Plan {
                     self.landlock_abi.unwrap_or(0)
                 )
             }
-            Mechanism::XenRequests => match self.launch.seal {
-                SealAt::Start => "sealed before it starts; table below".into(),
-                SealAt::After(time) => {
-                    format!(
-                        "sealed at READY=1, or {} s after the start; table below",
-                        time.as_secs()
-                    )
-                }
-            },
+            Mechanism::XenRequests => {
+                let when = match self.launch.seal {
+                    SealAt::Start => "before it starts".into(),
+                    SealAt::After(time) => {
+                        format!("at READY=1, or {} s after the start", time.as_secs())
+                    }
+                };
+                let until = match self.launch.mapping {
+                    Mapping::Always => "at any time",
+                    Mapping::UntilSealed => "until then",
+                };
+                let cost = self.mapping_cost();
+                format!(
+                    "sealed {when}; table below; mapping its guest can take of dom0's memory, \
+                     {until}, {cost}"
+                )
+            }
             Mechanism::Seccomp if self.launch.log_denied => {
                 "allowlist below; each refused call is named".into()
             }

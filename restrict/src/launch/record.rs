@@ -57,6 +57,9 @@ pub struct Record {
     pub started: u64,
     /// Whether it is sealed, as far as the supervisor knows.
     pub sealed: bool,
+    /// Whether it maps guest memory until it is sealed only.
+    #[serde(default)]
+    pub seal_mapping: bool,
 }
 
 /// A mechanism that was to be applied and is not there.

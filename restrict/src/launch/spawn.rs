@@ -26,7 +26,7 @@ use super::{
     report::Report,
     supervise::Ended,
 };
-use crate::confine::{MechanismError, fds};
+use crate::confine::{MechanismError, fds, xen_requests::Mapping};
 
 /// A program that runs, and its supervisor.
 ///
@@ -191,6 +191,7 @@ impl Launch {
             ("--dev", self.dev),
             ("--proc", self.proc),
             ("--log-denied", self.log_denied),
+            ("--seal-mapping", self.mapping == Mapping::UntilSealed),
         ] {
             options.extend(wanted.then(|| flag.into()));
         }

@@ -41,6 +41,7 @@ use crate::confine::{
     named::{self, Copied},
     namespaces,
     root::{self, Change},
+    xen_requests::Mapping,
 };
 
 /// The program and what keeps it: dropped, both are gone.
@@ -475,6 +476,7 @@ impl Plan {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             sealed: self.launch.seal == super::SealAt::Start,
+            seal_mapping: self.launch.mapping == Mapping::UntilSealed,
         })
     }
 }

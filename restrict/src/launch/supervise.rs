@@ -246,7 +246,9 @@ impl Plan {
             }
             None => None,
         };
-        let notifier = started.listener.take().map(Notifier::new).transpose();
+        let listener = started.listener.take();
+        let notifier = listener.map(|fd| Notifier::new(fd, self.launch.mapping));
+        let notifier = notifier.transpose();
         let notifier = notifier.map_err(LaunchError::system("listen to the filter"))?;
         let guest = self.guest_life(&started)?;
 

@@ -42,6 +42,29 @@ fn a_filter_that_refuses_is_proved() {
 }
 
 #[test]
+fn what_mapping_costs_dom0_is_told() {
+    let finding = |flaws: &[&str], filters| {
+        let subject = Subject::with(flaws);
+        let mut record = serde_json::to_value(subject.record()).unwrap();
+        record["seal_mapping"] = flaws.contains(&"mapped").into();
+        let record: xen_restrict::launch::Record = serde_json::from_value(record).unwrap();
+        let expectation = Expectation {
+            filters,
+            ..record.try_into().unwrap()
+        };
+        let report = audit(subject.pid, &expectation).unwrap();
+        report.finding(XenRequests).unwrap().seen.clone()
+    };
+    for filters in [true, false] {
+        let seen = finding(&[], filters);
+        let cost = "mapping its guest can take of dom0's memory up to 32768 MiB for each of ";
+        assert!(seen.contains(cost), "{seen}");
+        let seen = finding(&["mapped"], filters);
+        assert!(seen.ends_with("guest memory is mapped for good"), "{seen}");
+    }
+}
+
+#[test]
 fn a_filter_for_set_up_is_not_enough_once_it_is_sealed() {
     let subject = Subject::with(&["set-up"]);
     let report = audit(subject.pid, &reading(&subject)).unwrap();

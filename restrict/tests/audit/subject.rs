@@ -23,7 +23,7 @@ use nix::{
     },
     unistd::{ForkResult, chdir, chroot, fork, pivot_root, setsid},
 };
-use xen_restrict::confine::xen_requests::{self, Phase};
+use xen_restrict::confine::xen_requests::{self, Mapping, Phase};
 
 use crate::support::PLAN;
 
@@ -130,7 +130,12 @@ fn confine(plan: &Plan, done: OwnedFd) -> ! {
             } else {
                 Phase::Sealed
             };
-            xen_requests::enforce(phase).unwrap();
+            let mapping = if plan.has("mapped") {
+                Mapping::UntilSealed
+            } else {
+                Mapping::Always
+            };
+            xen_requests::enforce_with(phase, mapping).unwrap();
         }
     } else if plan.has("seccomp") {
         prctl(libc::PR_SET_NO_NEW_PRIVS, 1);

@@ -133,7 +133,8 @@ impl View<'_> {
             true => "the launcher recorded this to be one",
             false => "nobody recorded what they do",
         };
-        let seen = format!("filters, of which {whose}; `--filters` reads them");
+        let mapping = self.mapping();
+        let seen = format!("filters, of which {whose}; `--filters` reads them; {mapping}");
         Judged::new(expected, seen, Verdict::NotObservable)
     }
 
@@ -155,7 +156,7 @@ impl View<'_> {
         };
         Judged::of(
             expected,
-            format!("as in phase {phase}, {}", self.all()),
+            format!("as in phase {phase}, {}; {}", self.all(), self.mapping()),
             &wrong,
         )
     }

@@ -5,6 +5,7 @@ mod cgroup;
 mod credentials;
 mod descriptors;
 mod handles;
+mod mapping;
 mod namespaces;
 mod rest;
 mod rlimits;

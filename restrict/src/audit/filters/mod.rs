@@ -15,6 +15,7 @@ use program::{Answer, Call, answer};
 
 use super::look::{Missed, Snapshot};
 use crate::confine::xen_requests::{Allowed, POLICY, TYPES};
+use xen_sys::privcmd;
 
 /// The filters of each thread.
 #[derive(Debug, Default)]
@@ -66,6 +67,13 @@ impl Filters {
                     .all(|call| answer(list, *call) == Answer::Refused)
             })
         })
+    }
+
+    /// Whether no guest memory can be mapped.
+    pub(super) fn refuse_mapping(&self) -> bool {
+        let mapping = ioctl(privcmd::MMAPBATCH_V2.number());
+        let mut lists = self.lists.iter();
+        lists.all(|list| answer(list, mapping) == Answer::Refused)
     }
 
     /// Whether all refuse what is allowed until a program is sealed.
@@ -191,7 +199,7 @@ const FOREIGN: &[Call] = if cfg!(target_arch = "x86_64") {
         request: HYPERCALL,
     }]
 };
-const HYPERCALL: u32 = xen_sys::privcmd::HYPERCALL.number();
+const HYPERCALL: u32 = privcmd::HYPERCALL.number();
 
 /// Requests of the devices' types that are not in the policy: the next ones that a kernel
 /// could have, in likely sizes and all directions.

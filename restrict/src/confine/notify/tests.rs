@@ -47,7 +47,10 @@ fn under<T: Send + 'static>(
         give.send(load_with_listener(last).unwrap()).unwrap();
         work()
     });
-    (Notifier::new(take.recv().unwrap()).unwrap(), thread)
+    (
+        Notifier::new(take.recv().unwrap(), Mapping::Always).unwrap(),
+        thread,
+    )
 }
 
 /// Of this thread.
@@ -58,7 +61,7 @@ fn no_new_privs() {
 }
 
 fn supervised() -> Vec<BpfProgram> {
-    let programs = xen_requests::supervised().unwrap();
+    let programs = xen_requests::supervised(Mapping::Always).unwrap();
     vec![programs.never, programs.until_sealed]
 }
 
@@ -280,7 +283,7 @@ fn the_kernels_words_for_a_threads_state() {
 
 #[test]
 fn whatever_is_denied_is_told_by_name() {
-    let program = seccomp::program(Denied::Notify).unwrap();
+    let program = seccomp::program(Denied::Notify, Mapping::Always).unwrap();
     let null = File::open("/dev/null").unwrap();
     let (mut notifier, thread) = under(vec![program], move || {
         let null = null.as_raw_fd().cast_unsigned().into();
@@ -360,7 +363,7 @@ fn a_caller_that_was_killed_leaves_nothing_to_wait_for() {
 #[test]
 fn a_second_listener_is_an_error_that_says_why() {
     let (_notifier, thread) = under(supervised(), || {
-        let programs = xen_requests::supervised().unwrap();
+        let programs = xen_requests::supervised(Mapping::Always).unwrap();
         let error = load_with_listener(&programs.until_sealed).unwrap_err();
         bpf::FilterError::from(error).to_string()
     });
@@ -375,7 +378,7 @@ fn a_second_listener_is_an_error_that_says_why() {
 fn without_no_new_privs_and_privilege_there_is_no_filter() {
     let error = thread::spawn(|| {
         call(libc::SYS_setresuid, [65534, 65534, 65534, 0]).expect("run the tests as root");
-        bpf::FilterError::from(load(&xen_requests::sealed().unwrap()).unwrap_err())
+        bpf::FilterError::from(load(&xen_requests::sealed(Mapping::Always).unwrap()).unwrap_err())
     });
     assert!(matches!(error.join().unwrap(), bpf::FilterError::NoRight));
 }

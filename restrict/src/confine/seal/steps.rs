@@ -20,7 +20,8 @@ use crate::confine::{
         Mechanism::{self, Capabilities, Identity, NoNewPrivs, Rlimits, Seccomp, XenRequests},
         MechanismError, Profile,
     },
-    no_new_privs, rlimits, seccomp, xen_requests,
+    no_new_privs, rlimits, seccomp,
+    xen_requests::{self, Mapping},
 };
 
 /// Of the limits, those that a program does not notice.
@@ -104,11 +105,13 @@ struct Filter {
 
 impl Filter {
     fn of(seal: &Seal) -> Result<Option<Self>, MechanismError> {
-        type Make = fn() -> Result<BpfProgram, FilterError>;
+        type Make = fn(Mapping) -> Result<BpfProgram, FilterError>;
         let (mechanisms, make): (&'static [Mechanism], Make) =
             match (seal.has(XenRequests), seal.has(Seccomp)) {
                 (true, true) => (&[XenRequests, Seccomp], seccomp::sealed),
-                (false, true) => (&[Seccomp], || seccomp::program(seccomp::Denied::Errno)),
+                (false, true) => (&[Seccomp], |mapping| {
+                    seccomp::program(seccomp::Denied::Errno, mapping)
+                }),
                 (true, false) => (&[XenRequests], xen_requests::sealed),
                 (false, false) => return Ok(None),
             };
@@ -117,7 +120,7 @@ impl Filter {
             let remedy = "leave all three out: seccomp, xen-requests and no-new-privs";
             return Err(MechanismError::new(mechanisms[0], reason, remedy));
         }
-        let program = make().map_err(|error| {
+        let program = make(seal.mapping).map_err(|error| {
             MechanismError::new(
                 mechanisms[0],
                 error.to_string(),

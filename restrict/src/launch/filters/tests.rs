@@ -19,6 +19,7 @@ struct Way {
     seccomp: bool,
     brokered: bool,
     phase: Phase,
+    mapping: Mapping,
     denied: Denied,
 }
 
@@ -38,6 +39,11 @@ fn ways() -> Vec<(Way, Filters)> {
         } else {
             Denied::Errno
         },
+        mapping: if bits(n, 5) {
+            Mapping::UntilSealed
+        } else {
+            Mapping::Always
+        },
     };
     let with_filters = |way: Way| {
         let Way {
@@ -45,12 +51,13 @@ fn ways() -> Vec<(Way, Filters)> {
             seccomp,
             brokered,
             phase,
+            mapping,
             denied,
         } = way;
-        let filters = Filters::new(xen_requests, seccomp, brokered, phase, denied);
+        let filters = Filters::new(xen_requests, seccomp, brokered, phase, mapping, denied);
         (way, filters.unwrap())
     };
-    (0..32).map(way).map(with_filters).collect()
+    (0..64).map(way).map(with_filters).collect()
 }
 
 const NATIVE: Arch = Arch::NATIVE.unwrap();
@@ -84,7 +91,7 @@ impl Way {
         let group = (request >> 8 & 0xff) as u8;
         if name == "ioctl" && TYPES.contains(&group) {
             let row = POLICY.iter().find(|row| row.number == request);
-            return match row.map_or(Allowed::Never, |row| row.allowed) {
+            return match row.map_or(Allowed::Never, |row| row.until(self.mapping)) {
                 _ if !self.xen_requests && !self.seccomp => ALLOW,
                 Allowed::Always => ALLOW,
                 Allowed::Never => denied,
