@@ -3,6 +3,8 @@
 //! and its demonstration there. See docs/lab.md.
 
 mod artifacts;
+#[cfg(test)]
+mod book;
 mod console;
 mod contents;
 mod cpio;

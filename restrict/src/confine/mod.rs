@@ -12,6 +12,8 @@ pub(crate) mod by_hand;
 pub(crate) mod capabilities;
 pub mod cgroup;
 pub(crate) mod credentials;
+#[cfg(test)]
+mod document;
 pub(crate) mod fds;
 mod hidepid;
 mod identity;

@@ -78,6 +78,16 @@ fn is_until_sealed(request: u32, mapping: Mapping) -> bool {
     by_number(request).is_some_and(|row| row.until(mapping) == UntilSealed)
 }
 
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Always => "always",
+            Self::UntilSealed => "until the program is sealed",
+            Self::Never => "never",
+        })
+    }
+}
+
 /// A row of the policy.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -406,20 +416,13 @@ pub(super) fn by_number(number: u32) -> Option<&'static Row> {
 /// # Errors
 /// That of `to`.
 pub fn describe(to: &mut impl Write, mapping: Mapping) -> fmt::Result {
-    for (allowed, title) in [
-        (Always, "always"),
-        (UntilSealed, "until the program is sealed"),
-        (
-            Never,
-            "never, as every other number of these devices' types",
-        ),
-    ] {
-        writeln!(to, "{title}")?;
+    for allowed in [Always, UntilSealed, Never] {
+        writeln!(to, "{allowed}")?;
         for row in POLICY.iter().filter(|row| row.until(mapping) == allowed) {
             writeln!(to, "  {}: {}", row.request, row.reason)?;
         }
     }
-    Ok(())
+    writeln!(to, "  every other number of these devices' types")
 }
 
 #[cfg(test)]
