@@ -66,36 +66,37 @@ struct Machine {
 
 /// What becomes of one step.
 enum Next {
-    On(Machine),
-    Either([Machine; 2]),
+    On,
+    /// Or it goes on there.
+    Or(usize),
     Done(Option<u32>),
 }
 
 fn most_lenient(program: &Program, call: Call) -> Answer {
-    let start = Machine {
+    let mut machine = Machine {
         at: 0,
         a: Some(0),
         x: Some(0),
         memory: [Some(0); 16],
     };
-    let mut ways = vec![start];
+    // Not gone yet; most calls have none.
+    let mut ways = Vec::new();
     let mut worst = Answer::Refused;
     for _ in 0..STEPS {
-        let Some(machine) = ways.pop() else {
-            return worst;
-        };
-        let step = program
-            .get(machine.at)
-            .and_then(|instruction| machine.step(*instruction, call));
+        let instruction = program.get(machine.at);
+        let step = instruction.and_then(|instruction| machine.step(*instruction, call));
         match step {
-            Some(Next::On(machine)) => ways.push(machine),
-            Some(Next::Either(machines)) => ways.extend(machines),
-            Some(Next::Done(value)) => worst = worst.max(meaning(value)),
+            Some(Next::On) => {}
+            Some(Next::Or(at)) => ways.push(Machine { at, ..machine }),
+            Some(Next::Done(value)) => {
+                worst = worst.max(meaning(value));
+                match ways.pop() {
+                    Some(way) if worst != Answer::Allowed => machine = way,
+                    _ => return worst,
+                }
+            }
             // Not what the kernel would have loaded: so it is not understood.
             None => return Answer::Allowed,
-        }
-        if worst == Answer::Allowed {
-            return worst;
         }
     }
     Answer::Allowed
@@ -117,7 +118,7 @@ pub(super) fn meaning(value: Option<u32>) -> Answer {
 
 impl Machine {
     /// Those that seccomp accepts (Linux's `seccomp_check_filter`).
-    fn step(mut self, i: Instruction, call: Call) -> Option<Next> {
+    fn step(&mut self, i: Instruction, call: Call) -> Option<Next> {
         const SIZE: u32 = 64;
         self.at += 1;
         let k = Some(i.k);
@@ -154,16 +155,14 @@ impl Machine {
             }
             _ => return None,
         }
-        Some(Next::On(self))
+        Some(Next::On)
     }
 
-    fn jump(self, i: Instruction, operands: Option<(u32, u32)>) -> Option<Next> {
-        let to = |offset: u8| Self {
-            at: self.at + usize::from(offset),
-            ..self
-        };
+    fn jump(&mut self, i: Instruction, operands: Option<(u32, u32)>) -> Option<Next> {
+        let [jt, jf] = [i.jt, i.jf].map(|offset| self.at + usize::from(offset));
         let Some((a, b)) = operands else {
-            return Some(Next::Either([to(i.jt), to(i.jf)]));
+            self.at = jf;
+            return Some(Next::Or(jt));
         };
         let taken = match i.code & 0xf0 {
             0x10 => a == b,
@@ -172,7 +171,8 @@ impl Machine {
             0x40 => a & b != 0,
             _ => return None,
         };
-        Some(Next::On(to(if taken { i.jt } else { i.jf })))
+        self.at = if taken { jt } else { jf };
+        Some(Next::On)
     }
 }
 
