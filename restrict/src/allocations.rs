@@ -49,7 +49,10 @@ mod tests {
 
     use xen_sys::ioreq::{BufIoreq, Ioreq};
 
-    use crate::{EventChannel, Port, SharedMemory, io_request, mmap::Mmap, state::Unrestricted};
+    use crate::{
+        EventChannel, Port, SharedMemory, guest::with_errors, io_request, mmap::Mmap,
+        state::Unrestricted,
+    };
 
     use super::of;
 
@@ -100,6 +103,21 @@ mod tests {
         };
         assert_eq!(of(served), 0);
         assert_eq!(seen, 255);
+    }
+
+    #[test]
+    fn a_mapping_allocates_at_most_the_first_time() {
+        let room = |pages| {
+            of(|| {
+                with_errors(pages, |errors| {
+                    assert!(errors.len() == pages && errors.iter().all(|error| *error == 0));
+                    errors.fill(-1);
+                });
+            })
+        };
+        assert_eq!([1, 64, 65_536, 65, 65_536].map(room), [0, 0, 1, 0, 0]);
+        // So much is not kept.
+        assert_eq!([65_537, 65_537, 65].map(room), [1, 1, 1]);
     }
 
     /// /dev/zero has port 0 pending as often as is asked, and takes what is unmasked.

@@ -2,10 +2,9 @@
 //! One guest, seen through a privcmd handle: its memory and its resources.
 //! `dm_op.rs` has the device model's operations, `ioreq.rs` its servers.
 
-use std::{ops::Deref, sync::Arc};
+use std::{cell::Cell, ops::Deref, os::fd::AsFd, sync::Arc};
 
 use nix::errno::Errno;
-use std::os::fd::AsFd;
 use xen_sys::{memory, privcmd};
 
 use crate::{
@@ -29,8 +28,30 @@ pub struct Guest {
     pub(crate) id: GuestId,
 }
 
-/// Pages that are mapped without allocating.
+/// So many pages' errors are on the stack.
 const FEW: usize = 64;
+/// Room for so many is kept by a thread: 256 KiB, for 256 MiB of guest memory.
+const KEPT: usize = 1 << 16;
+
+thread_local! {
+    static ERRORS: Cell<Vec<i32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Room for so many pages' errors, all 0. Up to [`KEPT`] it is allocated once for a thread.
+pub(crate) fn with_errors<T>(pages: usize, fill: impl FnOnce(&mut [i32]) -> T) -> T {
+    if let Some(few) = [0; FEW].get_mut(..pages) {
+        return fill(few);
+    }
+    let mut errors = ERRORS.try_with(Cell::take).unwrap_or_default();
+    errors.clear();
+    errors.resize(pages, 0);
+    let filled = fill(&mut errors);
+    if errors.capacity() <= KEPT {
+        // A thread that ends has no room to keep it.
+        let _ = ERRORS.try_with(|kept| kept.set(errors));
+    }
+    filled
+}
 
 impl Guest {
     pub(crate) fn new(handle: Arc<Handle>, id: GuestId) -> Self {
@@ -81,24 +102,18 @@ impl Guest {
         let ((map, errors), ticket) = self.handle.record(Some(self.id), || {
             let map = Mmap::of(self.handle.as_fd(), gfns.len(), access, 0)
                 .map_err(|e| self.failed(OPERATION, e))?;
-            let (mut few, mut many) = ([0; FEW], Vec::new());
-            let errors = match few.get_mut(..gfns.len()) {
-                Some(few) => few,
-                None => {
-                    many.resize(gfns.len(), 0);
-                    &mut many
+            let errors: Box<[i32]> = with_errors(gfns.len(), |errors| {
+                self.map_batch(num.cast_unsigned(), map.address(), gfns, errors)
+                    .map_err(|e| self.failed(OPERATION, e))?;
+                // Xen tells of a domain that is gone page by page.
+                if errors.iter().all(|e| *e == -libc::ESRCH) {
+                    return Err(self.failed(OPERATION, Errno::ESRCH));
                 }
-            };
-            self.map_batch(num.cast_unsigned(), map.address(), gfns, errors)
-                .map_err(|e| self.failed(OPERATION, e))?;
-            // Xen tells of a domain that is gone page by page.
-            if errors.iter().all(|e| *e == -libc::ESRCH) {
-                return Err(self.failed(OPERATION, Errno::ESRCH));
-            }
-            let errors: Box<[_]> = match errors.iter().all(|e| *e == 0) {
-                true => Box::default(),
-                false => (&*errors).into(),
-            };
+                Ok(match errors.iter().all(|e| *e == 0) {
+                    true => Box::default(),
+                    false => Box::from(&*errors),
+                })
+            })?;
             Ok(((map, errors), Held::Memory(gfns.len())))
         })?;
         Ok(GuestMemory {
