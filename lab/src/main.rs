@@ -6,6 +6,7 @@ mod artifacts;
 mod console;
 mod contents;
 mod cpio;
+mod deb;
 mod dom0;
 mod elf;
 mod fuzz;
@@ -89,6 +90,12 @@ enum Task {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
         seconds: u32,
     },
+    /// The Debian packages, in `target/lab/deb/made`.
+    Deb {
+        /// Also looks at them, and installs and removes them in a clean Debian.
+        #[arg(long)]
+        check: bool,
+    },
     /// Everything that must pass, on this machine and on real Xen.
     Check,
     /// Tests and demonstration on every suite, in each kind of dom0 that it boots.
@@ -156,6 +163,8 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         }
         Task::Bench => system.run(&session::benches()?),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), *seconds),
+        Task::Deb { check: true } => deb::check().map(|()| ExitCode::SUCCESS),
+        Task::Deb { check: false } => deb::show(),
         // One boot for all.
         Task::Check => steps::run_all(|| system.run(&session::everything()?)),
         Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),

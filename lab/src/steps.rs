@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::artifacts::{TARGET, TESTS, Test};
+use crate::deb;
 use crate::host;
 use crate::paths;
 use crate::process;
@@ -70,6 +71,7 @@ const STEPS: &[Step] = &[
         Cargo(&["test", "--package", "xen-restrict", "--features", "tokio"]),
     ),
     step("xen_sys without std", Function(build_without_std)),
+    step("Debian packages", Function(deb::check)),
 ];
 
 const ON_XEN: &str = "tests and demonstration on real Xen";
@@ -221,7 +223,7 @@ fn licence_lines() -> Result<()> {
 }
 
 /// Folders with nothing of ours: hidden ones, and what cargo builds into.
-fn is_skipped(folder: &Path) -> bool {
+pub(crate) fn is_skipped(folder: &Path) -> bool {
     let hidden = folder
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
