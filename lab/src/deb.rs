@@ -151,7 +151,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
         let entry = entry?;
         let (path, copied) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_file() {
+        // Through symbolic links: licences are.
+        if path.is_file() {
             fs::copy(&path, &copied).with_context(|| format!("cannot copy {}", path.display()))?;
             let modified = fs::metadata(&path)?.modified()?;
             fs::File::options()

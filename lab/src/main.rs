@@ -6,6 +6,7 @@ mod artifacts;
 mod console;
 mod contents;
 mod cpio;
+mod crates;
 mod deb;
 mod dom0;
 mod elf;
@@ -91,13 +92,12 @@ enum Task {
         seconds: u32,
     },
     /// The Debian packages, in `target/lab/deb/made`.
-    Deb {
-        /// Also looks at them, and installs and removes them in a clean Debian.
-        #[arg(long)]
-        check: bool,
-    },
+    Deb,
     /// Everything that must pass, on this machine and on real Xen.
-    Check,
+    Check {
+        /// Only the steps whose name contains this.
+        step: Option<String>,
+    },
     /// Tests and demonstration on every suite, in each kind of dom0 that it boots.
     Matrix,
     /// A dom0 prompt with guests A and B.
@@ -163,10 +163,11 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         }
         Task::Bench => system.run(&session::benches()?),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), *seconds),
-        Task::Deb { check: true } => deb::check().map(|()| ExitCode::SUCCESS),
-        Task::Deb { check: false } => deb::show(),
+        Task::Deb => deb::show(),
         // One boot for all.
-        Task::Check => steps::run_all(|| system.run(&session::everything()?)),
+        Task::Check { step } => {
+            steps::run_all(step.as_deref(), || system.run(&session::everything()?))
+        }
         Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),
         Task::Shell { contents } => system.shell(contents),
         Task::Run {
