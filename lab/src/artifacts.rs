@@ -147,6 +147,24 @@ pub(crate) const TOOLS: &[Tool] = &[
             features: &[],
         },
     },
+    Tool {
+        variable: "XEN_LAB_CONSOLE_DEVICE",
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Example,
+            name: "console_device",
+            features: &[],
+        },
+    },
+    Tool {
+        variable: "XEN_LAB_LAUNCHER",
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Example,
+            name: "launcher",
+            features: &[],
+        },
+    },
 ];
 
 /// What `cargo lab bench` runs in dom0, in this order; built to be fast, as are the tools.

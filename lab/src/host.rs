@@ -51,6 +51,26 @@ pub(crate) const BUILD: &[HostPackage] = &[
     },
 ];
 
+/// For Debian packages.
+pub(crate) const PACKAGING: &[HostPackage] = &[
+    HostPackage {
+        name: "debhelper",
+        file: "/usr/bin/dh",
+    },
+    HostPackage {
+        name: "dpkg-dev",
+        file: "/usr/bin/dpkg-buildpackage",
+    },
+    HostPackage {
+        name: "lintian",
+        file: "/usr/bin/lintian",
+    },
+    HostPackage {
+        name: "mmdebstrap",
+        file: "/usr/bin/mmdebstrap",
+    },
+];
+
 /// Installs what is missing, or, without root, names the command that does.
 ///
 /// # Errors

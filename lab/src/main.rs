@@ -8,6 +8,8 @@ mod book;
 mod console;
 mod contents;
 mod cpio;
+mod crates;
+mod deb;
 mod dom0;
 mod elf;
 mod fuzz;
@@ -91,8 +93,13 @@ enum Task {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
         seconds: u32,
     },
+    /// The Debian packages, in `target/lab/deb/made`.
+    Deb,
     /// Everything that must pass, on this machine and on real Xen.
-    Check,
+    Check {
+        /// Only the steps whose name contains this.
+        step: Option<String>,
+    },
     /// Tests and demonstration on every suite, in each kind of dom0 that it boots.
     Matrix,
     /// A dom0 prompt with guests A and B.
@@ -158,8 +165,11 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         }
         Task::Bench => system.run(&session::benches()?),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), *seconds),
+        Task::Deb => deb::show(),
         // One boot for all.
-        Task::Check => steps::run_all(|| system.run(&session::everything()?)),
+        Task::Check { step } => {
+            steps::run_all(step.as_deref(), || system.run(&session::everything()?))
+        }
         Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),
         Task::Shell { contents } => system.shell(contents),
         Task::Run {

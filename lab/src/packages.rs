@@ -231,7 +231,7 @@ struct Archive<'a> {
 }
 
 /// The suite's sources.list, with the mirrors that this machine uses for its own suite.
-fn sources(suite: &Suite) -> Result<String> {
+pub(crate) fn sources(suite: &Suite) -> Result<String> {
     let format = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(CREATED_BY)\t$(SIGNED_BY)";
     let output = process::run(Command::new("apt-get").args(["indextargets", "--format", format]))?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -11,6 +11,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::artifacts::{TARGET, TESTS, Test};
+use crate::crates;
+use crate::deb;
 use crate::host;
 use crate::paths;
 use crate::process;
@@ -70,6 +72,8 @@ const STEPS: &[Step] = &[
         Cargo(&["test", "--package", "xen-restrict", "--features", "tokio"]),
     ),
     step("xen_sys without std", Function(build_without_std)),
+    step("crates as published", Function(crates::check)),
+    step("Debian packages", Function(deb::check)),
 ];
 
 const ON_XEN: &str = "tests and demonstration on real Xen";
@@ -78,15 +82,28 @@ const fn step(name: &'static str, action: Action) -> Step {
     Step { name, action }
 }
 
-/// Runs all steps, and `on_xen` as the last one; each is shown with its time.
+/// Runs all steps, or those whose name contains `only`, and `on_xen` as the last one; each
+/// is shown with its time.
 ///
 /// # Errors
-/// The first step that fails, with its output.
-pub(crate) fn run_all(on_xen: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
-    for (i, step) in STEPS.iter().enumerate() {
-        timed(i, step.name, || perform(&step.action))?;
+/// The first step that fails, with its output; or there is no such step.
+pub(crate) fn run_all(
+    only: Option<&str>,
+    on_xen: impl FnOnce() -> Result<ExitCode>,
+) -> Result<ExitCode> {
+    let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
+    let steps: Vec<&Step> = STEPS.iter().filter(|step| wanted(step.name)).collect();
+    let count = steps.len() + usize::from(wanted(ON_XEN));
+    ensure!(count > 0, "there is no such step");
+    for (i, step) in steps.iter().enumerate() {
+        timed(&format!("{}/{count} {}", i + 1, step.name), || {
+            perform(&step.action)
+        })?;
     }
-    let code = timed(STEPS.len(), ON_XEN, on_xen)?;
+    let code = match wanted(ON_XEN) {
+        true => timed(&format!("{count}/{count} {ON_XEN}"), on_xen)?,
+        false => ExitCode::SUCCESS,
+    };
     if code == ExitCode::SUCCESS {
         say("everything passed");
     } else {
@@ -95,8 +112,8 @@ pub(crate) fn run_all(on_xen: impl FnOnce() -> Result<ExitCode>) -> Result<ExitC
     Ok(code)
 }
 
-fn timed<T>(number: usize, name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
-    say(&format!("{}/{} {name}", number + 1, STEPS.len() + 1));
+fn timed<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    say(name);
     let start = Instant::now();
     let value = action().with_context(|| format!("the step `{name}` failed"))?;
     say(&format!("    took {:.1} s", start.elapsed().as_secs_f64()));
@@ -221,7 +238,7 @@ fn licence_lines() -> Result<()> {
 }
 
 /// Folders with nothing of ours: hidden ones, and what cargo builds into.
-fn is_skipped(folder: &Path) -> bool {
+pub(crate) fn is_skipped(folder: &Path) -> bool {
     let hidden = folder
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));

@@ -119,7 +119,8 @@ impl VcpuRequests {
     ///
     /// `queue` has room for as many ports as shall be read at once: at least one.
     /// `answer` returns what the guest reads; for a write it does not matter. If
-    /// it panics, the vcpu waits until the server is destroyed. Where several
+    /// it panics, the vcpu waits until the server is destroyed or [taken
+    /// over](crate::Guest::take_over_ioreq_server). Where several
     /// threads read one handle, make it non-blocking: another may take what this
     /// one waited for.
     ///
@@ -186,6 +187,11 @@ impl VcpuRequests {
         Ok(answered)
     }
 
+    /// Wakes every vcpu, to look whether it was answered.
+    pub(crate) fn notify_all(&self) -> Result<()> {
+        self.ports.iter().try_for_each(BoundPort::notify)
+    }
+
     fn slot(&self, vcpu: usize) -> Slot<'_> {
         Slot::new(&self.page, vcpu)
     }
@@ -224,7 +230,9 @@ impl<'p> Slot<'p> {
     fn answer(&self, answer: impl FnOnce(&IoRequest) -> u64) -> bool {
         // Acquire: what Xen wrote before it set the state is seen.
         let flags = self.flags.load(Ordering::Acquire);
-        if flags & ioreq::FLAGS_STATE != ioreq::STATE_IOREQ_READY {
+        // In process: whoever began is gone, or has panicked. Only this value answers here.
+        let state = flags & ioreq::FLAGS_STATE;
+        if ![ioreq::STATE_IOREQ_READY, ioreq::STATE_IOREQ_INPROCESS].contains(&state) {
             return false;
         }
         let Ok(raw) = self.page.get::<ioreq::Ioreq>(self.vcpu * SLOT) else {
@@ -382,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_ready_slot_is_answered() {
+    fn only_a_slot_with_a_request_is_answered() {
         let page = page();
         for flags in 0..=u8::MAX {
             page.set(3 * SLOT, &request(flags)).unwrap();
@@ -395,9 +403,10 @@ mod tests {
                 seen = Some(*r);
                 0x1234
             });
+            let state = flags & ioreq::FLAGS_STATE;
             assert_eq!(
                 answered,
-                flags & ioreq::FLAGS_STATE == STATE_IOREQ_READY,
+                [STATE_IOREQ_READY, STATE_IOREQ_INPROCESS].contains(&state),
                 "{flags:#x}"
             );
             let after: ioreq::Ioreq = page.get(3 * SLOT).unwrap();

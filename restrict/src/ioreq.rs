@@ -92,6 +92,49 @@ impl Guest {
             ticket: Some(ticket),
         })
     }
+
+    /// Takes over a server that a device model of this guest left behind when it was killed,
+    /// with the ranges that it had claimed and the requests that it had not answered.
+    ///
+    /// Xen keeps the server of a process that has ended, and a vcpu whose request was not
+    /// answered waits. [`VcpuRequests::serve`] answers it now: for the second time, if the
+    /// other process had nearly done so. A server with buffered requests keeps them.
+    ///
+    /// Ids are 0 to 7. One that nobody serves is told by its ports, which can be bound; one
+    /// that is just being started cannot be told from that: know who else serves this guest.
+    ///
+    /// # Errors
+    /// As [`IoreqServer::start`]; `ENOENT` where the guest has no such server, `EINVAL` where
+    /// somebody serves it. It stays there, as it was.
+    pub fn take_over_ioreq_server<S: State>(
+        &self,
+        id: IoreqServerId,
+        events: &EventChannel<S>,
+        vcpus: u32,
+    ) -> Result<(IoreqServer, VcpuRequests)> {
+        let info = dm_op::GetIoreqServerInfo {
+            id: id.get(),
+            flags: dm_op::NO_GFNS,
+            ..Default::default()
+        };
+        let info = self.dm_op("get_ioreq_server_info", &info)?;
+        let mut server = IoreqServer {
+            guest: self.clone(),
+            id,
+            buffered: info.bufioreq_port != 0,
+            enabled: AtomicBool::new(false),
+            has_pages: AtomicBool::new(false),
+            // Until it is ours it is not destroyed.
+            ticket: None,
+        };
+        let requests = server.begin(events, vcpus)?;
+        // There may be an answer whose event was never sent.
+        requests.notify_all()?;
+        let record = || Ok(((), Held::IoreqServer(id)));
+        let ((), ticket) = self.handle.record(Some(self.id), record)?;
+        server.ticket = Some(ticket);
+        Ok((server, requests))
+    }
 }
 
 impl IoreqServer {
@@ -209,6 +252,16 @@ impl IoreqServer {
     /// server that is enabled, which stays so; as [`Guest::map_resource`] and [`EventChannel::bind_interdomain`]; `EINVAL`
     /// where the guest has fewer vcpus.
     pub fn start<S: State>(&self, events: &EventChannel<S>, vcpus: u32) -> Result<VcpuRequests> {
+        let was_enabled = self.enabled.load(Ordering::Relaxed);
+        let requests = self.begin(events, vcpus);
+        if requests.is_err() && !was_enabled && self.enabled.load(Ordering::Relaxed) {
+            let _ = self.set_enabled(false);
+        }
+        requests
+    }
+
+    /// The same, and on an error it stays as it is then.
+    fn begin<S: State>(&self, events: &EventChannel<S>, vcpus: u32) -> Result<VcpuRequests> {
         const NAME: &str = "start an ioreq server";
         if !(1..=MAX_VCPUS).contains(&vcpus) {
             let cause = Cause::TooMany {
@@ -231,11 +284,7 @@ impl IoreqServer {
         self.has_pages.store(true, Ordering::Relaxed);
         // Only into a page that exists does Xen write the ports.
         self.set_enabled(true)?;
-        let requests = VcpuRequests::connect(page, events, self.guest.id(), vcpus);
-        if requests.is_err() {
-            let _ = self.set_enabled(false);
-        }
-        requests
+        VcpuRequests::connect(page, events, self.guest.id(), vcpus)
     }
 
     /// Maps the queue of buffered requests and binds its port.

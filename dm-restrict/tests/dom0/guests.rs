@@ -1,20 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A program belongs to one guest, for as long as that lives.
 
-use std::process::Command;
-
-use crate::support::{Idle, alone, eventually, nothing_is_left, outcome, run};
-
-/// A guest of this test's own.
-fn create() -> String {
-    let made = Command::new("xl")
-        .args(["create", "-q", "/guest/guest.cfg", "name=\"C\""])
-        .status();
-    assert!(made.unwrap().success());
-    let domid = outcome(Command::new("xl").args(["domid", "C"]));
-    assert_eq!(domid.code, 0, "{domid:?}");
-    domid.stdout.trim().to_owned()
-}
+use crate::support::{Guest, Idle, alone, eventually, nothing_is_left, outcome, run};
 
 #[test]
 fn without_the_domain_nothing_is_started() {
@@ -32,20 +19,14 @@ fn without_the_domain_nothing_is_started() {
 #[test]
 fn a_program_ends_with_its_guest() {
     let _alone = alone();
-    let domid = create();
-    let mut idle = Idle::start(&mut run(&domid));
-    assert!(
-        Command::new("xl")
-            .args(["destroy", "C"])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let guest = Guest::create("C");
+    let mut idle = Idle::start(&mut run(guest.domid()));
+    guest.destroy();
     let mut status = None;
     eventually("the program ends", || {
         status = idle.0.try_wait().unwrap();
         status.is_some()
     });
     assert_eq!(status.unwrap().code(), Some(128 + 9));
-    nothing_is_left(&domid);
+    nothing_is_left(guest.domid());
 }

@@ -182,3 +182,36 @@ pub(crate) fn nothing_is_left(domid: &str) {
         .collect();
     assert!(!groups.iter().any(|path| path.is_dir()), "{groups:?}");
 }
+
+/// A guest of a test's own, as long as this value lives.
+pub(crate) struct Guest {
+    name: &'static str,
+    domid: String,
+}
+
+impl Guest {
+    pub(crate) fn create(name: &'static str) -> Self {
+        let named = format!("name=\"{name}\"");
+        let made = outcome(Command::new("xl").args(["create", "-q", "/guest/guest.cfg", &named]));
+        assert_eq!(made.code, 0, "{made:?}");
+        let domid = outcome(Command::new("xl").args(["domid", name]));
+        assert_eq!(domid.code, 0, "{domid:?}");
+        let domid = domid.stdout.trim().to_owned();
+        Self { name, domid }
+    }
+
+    pub(crate) fn domid(&self) -> &str {
+        &self.domid
+    }
+
+    pub(crate) fn destroy(&self) {
+        let gone = outcome(Command::new("xl").args(["destroy", self.name]));
+        assert_eq!(gone.code, 0, "{gone:?}");
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = Command::new("xl").args(["destroy", self.name]).output();
+    }
+}

@@ -29,6 +29,10 @@ pub(crate) const FIRST_BULK_REFERENCE: u64 = 512;
 
 /// The port and the address that nothing answers until a device model claims them.
 pub(crate) const IO_PORT: u16 = 0x500;
+/// The first serial port of a PC, which a PVH guest has only if a device model plays it.
+pub(crate) const SERIAL: u16 = 0x3f8;
+pub(crate) const SERIAL_LINE_STATUS: u16 = 5;
+pub(crate) const SERIAL_EMPTY: u8 = 0x20;
 pub(crate) const MMIO: u64 = 0xf000_0000;
 
 pub(crate) const MAGIC: u64 = 0x5845_4e4c_4142_0001;

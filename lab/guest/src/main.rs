@@ -30,6 +30,7 @@ mod command {
     pub(crate) const SHUTDOWN: u64 = 3;
     pub(crate) const PORT_IO_SIZES: u64 = 4;
     pub(crate) const RING: u64 = 5;
+    pub(crate) const CONSOLE: u64 = 6;
 }
 
 fn status(offset: u64) -> u64 {
@@ -125,6 +126,7 @@ fn serve(ports: &[u32; 4]) -> ! {
             command::MMIO => run(command, ports, mmio),
             command::PORT_IO_SIZES => run(command, ports, port_io_sizes),
             command::RING => serve_ring(ports),
+            command::CONSOLE => run(command, ports, console),
             command::SHUTDOWN => xen::power_off(),
             _ => xen::sleep(ports, IDLE_NANOSECONDS),
         }
@@ -194,6 +196,35 @@ fn port_io_sizes(k: u32) -> bool {
     cpu::out16(layout::IO_PORT, k as u16);
     let half = cpu::in16(layout::IO_PORT) == !(k as u16);
     byte & half & port_io(k)
+}
+
+/// Writes a line to the first serial port, as a driver does that polls.
+fn console(k: u32) -> bool {
+    let mut fine = true;
+    let mut send = |byte: u8| {
+        let status = loop {
+            let status = cpu::in8(layout::SERIAL + layout::SERIAL_LINE_STATUS);
+            if status & layout::SERIAL_EMPTY != 0 {
+                break status;
+            }
+        };
+        // All ones: nobody is there.
+        fine &= status != 0xff;
+        cpu::out8(layout::SERIAL, byte);
+    };
+    for byte in *b"line " {
+        send(byte);
+    }
+    let mut divisor = 1_000_000_000;
+    while divisor > 1 && k < divisor {
+        divisor /= 10;
+    }
+    while divisor > 0 {
+        send(b'0' + (k / divisor % 10) as u8);
+        divisor /= 10;
+    }
+    send(b'\n');
+    fine
 }
 
 fn mmio(k: u32) -> bool {

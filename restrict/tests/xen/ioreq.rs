@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use xen_restrict::{
-    Cause, EventChannel, IoKind, IoRange, IoRequest, IoreqServer, Port, PrivCmd, Restricted,
-    VcpuRequests,
+    Cause, EventChannel, IoKind, IoRange, IoRequest, IoreqServer, IoreqServerId, Port, PrivCmd,
+    Restricted, VcpuRequests,
 };
 
 use crate::support::{Field, Order, a, eventually, guest_a};
@@ -106,6 +106,55 @@ fn a_dropped_server_is_gone() {
     let running = guest.order(Order::Ports, 10);
     eventually("10 answers by Xen", || running.is_done());
     assert!(running.errors() >= 9, "{}", running.errors());
+}
+
+#[test]
+fn a_server_that_was_left_behind_is_taken_over_with_its_request() {
+    let (_lock, guest) = guest_a();
+    let (events, left, requests) = server(&PORTS);
+    let running = guest.order(Order::Ports, 100);
+    assert!(events.wait(SECOND).unwrap(), "the guest asks");
+    // As Xen leaves it when the process ends.
+    drop((requests, events));
+    let id = left.id();
+    std::mem::forget(left);
+
+    let events = EventChannel::open().unwrap().restrict(a()).unwrap();
+    let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
+    let again = privcmd.guest().take_over_ioreq_server(id, &events, 1);
+    let (server, mut requests) = again.unwrap();
+    let (mut last, mut answered) = (0, 0);
+    eventually("the first request and all others", || {
+        answered += serve(&mut requests, &events, complement(&mut last));
+        running.is_done()
+    });
+    assert_eq!((answered, running.errors()), (200, 0));
+    drop(running);
+    server.close().unwrap();
+}
+
+#[test]
+fn a_server_that_is_served_is_not_taken_over() {
+    let (_lock, guest) = guest_a();
+    let (events, server, mut requests) = server(&PORTS);
+    let other = EventChannel::open().unwrap().restrict(a()).unwrap();
+    let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
+    for (id, errno) in [
+        (server.id(), libc::EINVAL),
+        (IoreqServerId::new(7), libc::ENOENT),
+        (IoreqServerId::new(u16::MAX), libc::ENOENT),
+    ] {
+        let refused = privcmd.guest().take_over_ioreq_server(id, &other, 1);
+        let cause = refused.unwrap_err().cause;
+        assert_eq!(cause.raw_os_error(), Some(errno), "{id}: {cause}");
+    }
+    let running = guest.order(Order::Ports, 10);
+    let mut last = 0;
+    eventually("it is served as before", || {
+        serve(&mut requests, &events, complement(&mut last));
+        running.is_done()
+    });
+    assert_eq!(running.errors(), 0);
 }
 
 #[test]

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# In a clean Debian, by root: the packages in /debs are installed, used, removed and purged.
+
+fail() {
+    echo "packages: $1"
+    exit 1
+}
+
+# Not what dpkg, ldconfig, systemd and the tools for users note down for themselves.
+files() {
+    find / \( -path /proc -o -path /dev -o -path /debs -o -path /tmp -o -path /var/lib/dpkg \
+        -o -path /var/log -o -path /var/cache/ldconfig -o -path /run/systemd \
+        -o -path '/etc/*-' -o -path /etc/.pwd.lock \) -prune -o -print | sort
+}
+
+files >/tmp/before
+cut -d: -f1 /etc/passwd >/tmp/users
+dpkg -i /debs/*.deb
+
+echo "--- the command"
+dm-restrict --version
+for page in dm-restrict dm-restrict-run dm-restrict-audit; do
+    [ -s "/usr/share/man/man1/$page.1.gz" ] || fail "no man page $page"
+done
+bash -c '. /usr/share/bash-completion/completions/dm-restrict && complete -p dm-restrict'
+[ -s /usr/share/zsh/vendor-completions/_dm-restrict ] || fail "no completions for zsh"
+[ -s /usr/share/fish/vendor_completions.d/dm-restrict.fish ] || fail "no completions for fish"
+
+echo "--- users and directories"
+[ "$(stat -c '%a %U' /run/dm-restrict)" = "755 root" ] || fail "tmpfiles.d was not applied"
+getent passwd xen-qemuuser-reaper || fail "no reaper"
+cat >/tmp/expected <<END
+uid 65543, gid 65536: xen-qemuuser-range-base (uid 65536) + domain 7
+this domain's alone; reaped when it has ended
+END
+dm-restrict identity --domid 7 | diff /tmp/expected - || fail "another uid"
+
+echo "--- a program, confined"
+useradd --system somebody
+[ "$(dm-restrict run --no-xen --user somebody --bind-linked -- id -u)" = "$(id -u somebody)" ] ||
+    fail "a program did not run"
+userdel somebody
+
+echo "--- the unit"
+mkdir -p /etc/dm-restrict
+systemd-analyze verify --man=no dm-restrict@guest1.service 2>/tmp/verify || true
+[ ! -s /tmp/verify ] || fail "systemd says: $(cat /tmp/verify)"
+
+echo "--- removed and purged"
+names=$(for package in /debs/*.deb; do dpkg-deb --field "$package" Package; done)
+dpkg --remove $names
+dpkg --purge $names
+files >/tmp/after
+diff /tmp/before /tmp/after || fail "not as it was"
+# libxl's dm_restrict uses them, too.
+cut -d: -f1 /etc/passwd | diff /tmp/users - | grep '^[<>]' | sort >/tmp/left
+printf '> %s\n' xen-qemuuser-range-base xen-qemuuser-reaper | diff - /tmp/left ||
+    fail "other users are left"
