@@ -32,6 +32,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// For xr_memory_notify_on_unmap(): no byte becomes 0.
+#define XR_NO_BYTE SIZE_MAX
 
 // The version of the ABI: the number in the library's soname. It changes when a program
 // would have to be compiled anew.
@@ -192,7 +194,7 @@
 #define XR_XEN_GNTDEV 4
 
 // No handle at all.
-#define XR_XEN_NONE (1 << 31)
+#define XR_XEN_NONE 2147483648
 
 // The dynamic loader and the libraries that the program is linked with are in its root.
 #define XR_LAUNCH_LINKED 1

@@ -27,7 +27,7 @@ pub const XR_XEN_EVTCHN: u32 = 2;
 /// /dev/xen/gntdev: revoked, or with a broker (`grant_quota`).
 pub const XR_XEN_GNTDEV: u32 = 4;
 /// No handle at all.
-pub const XR_XEN_NONE: u32 = 1 << 31;
+pub const XR_XEN_NONE: u32 = 0x8000_0000;
 
 /// The dynamic loader and the libraries that the program is linked with are in its root.
 pub const XR_LAUNCH_LINKED: u32 = 1;

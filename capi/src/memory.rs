@@ -169,7 +169,8 @@ pub extern "C" fn xr_memory_fetch_and(memory: *mut xr_memory, offset: usize, bit
     guard(|| Ok(hold(memory)?.fetch_and(offset, bits)?.into()))
 }
 
-/// For xr_memory_notify_on_unmap(): no byte becomes 0.
+/// For xr_memory_notify_on_unmap(): no byte becomes 0. In the header by cbindgen.toml, as cbindgen
+/// has no word for it.
 pub const XR_NO_BYTE: usize = usize::MAX;
 
 /// Has the other side of a grant told when its pages are unmapped here, also by this
