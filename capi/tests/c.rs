@@ -156,3 +156,23 @@ fn handles_have_owners_in_cxx() {
     let text = program.run(&[], &[&dm_restrict()]);
     assert!(text.starts_with("refused: "), "{text}");
 }
+
+#[test]
+fn python_launches_by_ctypes() {
+    let mut command = Command::new("python3");
+    command
+        .arg("-I")
+        .arg(source("examples/launcher.py"))
+        .arg(built().join("libxenrestrict.so"))
+        .arg(dm_restrict())
+        .args(["games", "sh", "-c", "while :; do :; done"]);
+    let text = String::from_utf8(run(&mut command).stdout).unwrap();
+    assert!(
+        text.starts_with("closed twice: this is no handle"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\npython-") && text.contains(" ended: status 0, signal 15\n"),
+        "{text}"
+    );
+}

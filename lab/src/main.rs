@@ -5,6 +5,7 @@
 mod artifacts;
 #[cfg(test)]
 mod book;
+mod c_program;
 mod console;
 mod contents;
 mod cpio;
