@@ -145,8 +145,6 @@ pub(crate) const ALONE: &[Alone] = &[
         "open::an_empty_buffer_pins_pages_without_end_with_the_filter_too",
         &[
             ("bookworm", "pv", OPEN),
-            ("trixie", "pv", OPEN),
-            ("trixie", "pvh", OPEN),
             ("sid", "pv", OPEN),
             ("sid", "pvh", OPEN),
         ],

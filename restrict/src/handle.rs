@@ -211,7 +211,10 @@ impl HandleState {
     pub(crate) fn holes(&self) -> Vec<KernelHole> {
         match self.is_revoked() {
             true => Vec::new(),
-            false => holes::of(self.device, self.fd()),
+            false => {
+                let domid = self.restricted().unwrap_or(GuestId::MAX);
+                holes::of(self.device, self.fd(), domid.get())
+            }
         }
     }
 

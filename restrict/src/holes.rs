@@ -3,8 +3,8 @@
 //! each is told apart: by an answer that has no effect.
 
 use std::{
-    fmt,
-    os::fd::{AsRawFd as _, BorrowedFd},
+    fmt, mem,
+    os::fd::{AsRawFd as _, BorrowedFd, RawFd},
     ptr,
 };
 
@@ -44,7 +44,7 @@ pub enum KernelHole {
     /// by the request being there: no kernel is known that bounds it.
     MmapBatch,
     /// privcmd `DM_OP`: pins pages without end for a buffer of size 0, and writes past its
-    /// list of them. Told as [`MmapBatch`](Self::MmapBatch) is.
+    /// list of them.
     DmOp,
 }
 
@@ -75,17 +75,17 @@ impl fmt::Display for KernelHole {
 }
 
 /// privcmd's, each by its request.
-const REQUESTS: [(u32, KernelHole); 7] = [
+const REQUESTS: [(u32, KernelHole); 6] = [
     (privcmd::MMAP_RESOURCE.number(), KernelHole::MmapResource),
     (privcmd::MMAP.number(), KernelHole::Mmap),
     (privcmd::IRQFD.number(), KernelHole::Irqfd),
     (privcmd::IOEVENTFD.number(), KernelHole::Ioeventfd),
     (privcmd::PCIDEV_GET_GSI.number(), KernelHole::PcidevGetGsi),
     (privcmd::MMAPBATCH_V2.number(), KernelHole::MmapBatch),
-    (privcmd::DM_OP.number(), KernelHole::DmOp),
 ];
 
-pub(crate) fn of(device: Device, fd: BorrowedFd<'_>) -> Vec<KernelHole> {
+/// Of a handle that may act on `domid`, which need not be there.
+pub(crate) fn of(device: Device, fd: BorrowedFd<'_>, domid: u16) -> Vec<KernelHole> {
     let mut holes = Vec::new();
     match device {
         Device::PrivCmd => {
@@ -93,6 +93,9 @@ pub(crate) fn of(device: Device, fd: BorrowedFd<'_>) -> Vec<KernelHole> {
             // PV does not get so far.
             let there = |(number, _): &(u32, _)| null_argument(fd, *number) == Errno::EFAULT;
             holes.extend(REQUESTS.into_iter().filter(there).map(|(_, hole)| hole));
+            if pins_what_is_empty(fd, domid) {
+                holes.push(KernelHole::DmOp);
+            }
             if can_move(fd) {
                 holes.push(KernelHole::MovedMapping);
             }
@@ -111,26 +114,81 @@ pub(crate) fn of(device: Device, fd: BorrowedFd<'_>) -> Vec<KernelHole> {
     holes
 }
 
+/// Whether a page is pinned for an empty buffer. There is one page, with none behind it, and
+/// the list has room for it, because another buffer has two: then the driver finds that it
+/// has one page too many. Xen is not asked.
+fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
+    let Some(pages) = Pages::reserve(4) else {
+        return false;
+    };
+    let buffer = |page: usize, size: usize| privcmd::DmOpBuf {
+        uptr: pages.at.addr() as u64 + (page * PAGE_SIZE) as u64,
+        size: size as u64,
+    };
+    // SAFETY: the first page of this function's own.
+    let made = unsafe { libc::mprotect(pages.at, PAGE_SIZE, libc::PROT_READ | libc::PROT_WRITE) };
+    if made != 0 {
+        return false;
+    }
+    // SAFETY: as above. What is not there yet would not be pinned by the fast way.
+    unsafe { pages.at.cast::<u8>().write_volatile(0) };
+    // The second is not to be had: without the hole, too, the driver goes no further.
+    let mut buffers = [buffer(0, 0), buffer(2, PAGE_SIZE), buffer(3, PAGE_SIZE)];
+    let mut op = privcmd::DmOp {
+        dom: domid,
+        num: 3,
+        ubufs: buffers.as_mut_ptr().expose_provenance() as u64,
+        ..Default::default()
+    };
+    // SAFETY: as many buffers as it says; in none is anything that somebody uses.
+    let answer = unsafe { ioctl::raw(fd, privcmd::DM_OP, &mut op) };
+    answer == Err(Errno::ENOSPC)
+}
+
 /// Whether a mapping of privcmd can be moved: one in which nothing is that could be freed.
 fn can_move(fd: BorrowedFd<'_>) -> bool {
-    // SAFETY: at a free place, which is not accessed.
-    let map = |flags, fd| unsafe {
-        libc::mmap(ptr::null_mut(), PAGE_SIZE, libc::PROT_NONE, flags, fd, 0)
+    let (Some(from), Some(to)) = (Pages::of(fd), Pages::reserve(1)) else {
+        return false;
     };
-    let from = map(libc::MAP_SHARED, fd.as_raw_fd());
-    let to = map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    let moved = from != libc::MAP_FAILED && to != libc::MAP_FAILED && {
-        // SAFETY: two mappings of this function's own; the second is replaced.
-        let at = unsafe { libc::mremap(from, PAGE_SIZE, PAGE_SIZE, flags, to) };
-        at != libc::MAP_FAILED
-    };
-    for at in [from, to] {
-        let is_there = at != libc::MAP_FAILED && !(moved && at == from);
-        if is_there {
-            // SAFETY: as above; what was moved is at `to`.
-            unsafe { libc::munmap(at, PAGE_SIZE) };
-        }
+    // SAFETY: mappings of this function's own, of one page each.
+    let at = unsafe { libc::mremap(from.at, PAGE_SIZE, PAGE_SIZE, flags, to.at) };
+    let moved = at != libc::MAP_FAILED;
+    if moved {
+        // It is where the other was, and goes with that.
+        mem::forget(from);
     }
     moved
+}
+
+/// Address space that goes with the value.
+struct Pages {
+    at: *mut libc::c_void,
+    pages: usize,
+}
+
+impl Pages {
+    /// Nothing can be done with it.
+    fn reserve(pages: usize) -> Option<Self> {
+        Self::map(pages, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+    }
+
+    /// A page into which nothing is mapped.
+    fn of(fd: BorrowedFd<'_>) -> Option<Self> {
+        Self::map(1, libc::MAP_SHARED, fd.as_raw_fd())
+    }
+
+    fn map(pages: usize, flags: libc::c_int, fd: RawFd) -> Option<Self> {
+        let (length, prot) = (pages * PAGE_SIZE, libc::PROT_NONE);
+        // SAFETY: at a free place.
+        let at = unsafe { libc::mmap(ptr::null_mut(), length, prot, flags, fd, 0) };
+        (at != libc::MAP_FAILED).then_some(Self { at, pages })
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: this value's own, and nothing refers to it.
+        unsafe { libc::munmap(self.at, self.pages * PAGE_SIZE) };
+    }
 }

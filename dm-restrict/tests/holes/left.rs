@@ -4,7 +4,7 @@
 use std::{fs, os::fd::AsFd as _};
 
 use nix::errno::Errno;
-use xen_restrict::EventChannel;
+use xen_restrict::{EventChannel, KernelHole, PrivCmd};
 use xen_sys::evtchn;
 
 use crate::{
@@ -28,6 +28,19 @@ fn bind_static_is_there_by_version() {
     };
     assert_eq!(answer, Err(expected), "Linux {:?}", linux());
     println!("Linux {:?} {words}: {expected:?}", linux());
+}
+
+/// Told by the driver's answer to a buffer that has nothing behind it.
+#[test]
+fn empty_buffers_are_pinned_by_version() {
+    let holes = PrivCmd::open()
+        .unwrap()
+        .restrict(a())
+        .unwrap()
+        .kernel_holes();
+    let is_open = holes.contains(&KernelHole::DmOp);
+    println!("Linux {:?}: an empty buffer is pinned: {is_open}", linux());
+    assert_eq!(is_open, linux() != (6, 12));
 }
 
 /// Pages that the kernel has taken for itself and programs, since it started.

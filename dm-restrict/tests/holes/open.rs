@@ -4,7 +4,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use xen_restrict::EventChannel;
+use xen_restrict::{EventChannel, KernelHole, PrivCmd};
 
 use crate::{
     alive::{B, eventually, ports_connected_with_b, run},
@@ -119,6 +119,8 @@ fn pinned() -> u64 {
 #[test]
 #[ignore = "damages the machine: in a boot of its own"]
 fn an_empty_buffer_pins_pages_without_end_with_the_filter_too() {
+    let holes = PrivCmd::open().unwrap().kernel_holes();
+    assert!(holes.contains(&KernelHole::DmOp), "{holes:?}");
     let before = pinned();
     // Not many: the machine has to live until that is said.
     let said = attempt(Filter::As("strict"), &["empty", "64"]);

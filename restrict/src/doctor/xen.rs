@@ -7,7 +7,7 @@ use super::{
     host::{Host, with_causes},
     report::{Finding, State},
 };
-use crate::{Device, KernelHole, device::open_node, holes};
+use crate::{Device, GuestId, KernelHole, device::open_node, holes};
 
 const TYPE: &str = "/sys/hypervisor/type";
 const CAPABILITIES: &str = "/proc/xen/capabilities";
@@ -88,7 +88,7 @@ fn device(host: &Host, device: Device) -> Finding {
 pub(super) fn holes(host: &Host) -> Finding {
     let asked = [Device::PrivCmd, Device::EventChannel].map(|device| {
         let node = open_node(device).ok()?;
-        Some(holes::of(device, node.as_fd()))
+        Some(holes::of(device, node.as_fd(), GuestId::MAX.get()))
     });
     let (open, how) = match asked {
         [Some(privcmd), Some(evtchn)] => ([privcmd, evtchn].concat(), ""),

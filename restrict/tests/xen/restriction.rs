@@ -297,7 +297,7 @@ fn holes_of_the_kernel_are_the_ones_that_its_answers_show() {
         (pv, KernelHole::Mmap),
         (version >= (6, 12), KernelHole::PcidevGetGsi),
         (true, KernelHole::MmapBatch),
-        (true, KernelHole::DmOp),
+        (version != (6, 12), KernelHole::DmOp),
         (true, KernelHole::MovedMapping),
     ]
     .into_iter()
