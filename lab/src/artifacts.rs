@@ -17,7 +17,7 @@ use crate::progress::say;
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A program of the workspace that runs in dom0.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) package: &'static str,
     pub(crate) kind: Kind,
@@ -50,6 +50,22 @@ pub(crate) const CAMPAIGN: Program = Program {
     features: &[],
 };
 
+/// What needs a kernel of the lab's.
+pub(crate) const KERNEL: Program = Program {
+    package: "xen-restrict",
+    kind: Kind::Test,
+    name: "kernel",
+    features: &[],
+};
+
+/// What Linux does not check on a restricted handle.
+pub(crate) const HOLES: Program = Program {
+    package: "dm-restrict",
+    kind: Kind::Test,
+    name: "holes",
+    features: &[],
+};
+
 /// The tests that need real Xen: add a row to have one more run. Dom0 has what the most
 /// demanding of those needs that run.
 pub(crate) const TESTS: &[Test] = &[
@@ -76,12 +92,7 @@ pub(crate) const TESTS: &[Test] = &[
         contents: &TOOLSTACK,
     },
     Test {
-        program: Program {
-            package: "xen-restrict",
-            kind: Kind::Test,
-            name: "kernel",
-            features: &[],
-        },
+        program: KERNEL,
         contents: &TOOLSTACK,
     },
     Test {
@@ -91,6 +102,10 @@ pub(crate) const TESTS: &[Test] = &[
             name: "dom0",
             features: &[],
         },
+        contents: &TOOLSTACK,
+    },
+    Test {
+        program: HOLES,
         contents: &TOOLSTACK,
     },
     Test {
@@ -179,6 +194,15 @@ pub(crate) const TOOLS: &[Tool] = &[
         "capi/examples/launcher.c",
     ),
     c_tool("XEN_LAB_C_ON_XEN", "c_on_xen", "capi/tests/c/on_xen.c"),
+    Tool {
+        variable: "XEN_LAB_HOLE_PROBE",
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Example,
+            name: "hole_probe",
+            features: &[],
+        },
+    },
 ];
 
 const fn c_tool(variable: &'static str, name: &'static str, source: &'static str) -> Tool {
@@ -306,19 +330,26 @@ pub(crate) fn build(program: &Program, how: Build) -> Result<PathBuf> {
     executable(&mut command, program.name)
 }
 
-/// Has a test program tests for these arguments of libtest?
+/// Has a test program tests for these arguments of libtest, that are not ignored?
 ///
 /// # Errors
 /// It does not start.
 pub(crate) fn has_tests(executable: &Path, arguments: &[String]) -> Result<bool> {
-    let output = Command::new(executable)
-        .args(arguments)
-        .arg("--list")
-        .output()
-        .with_context(|| format!("cannot start {}", executable.display()))?;
-    // What it does not understand it shall say in dom0, where the user sees it.
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(!output.status.success() || text.lines().any(|line| line.ends_with(": test")))
+    let list = |more: &[&str]| {
+        let mut command = Command::new(executable);
+        let command = command.args(arguments).arg("--list").args(more);
+        let output = command.output();
+        output.with_context(|| format!("cannot start {}", executable.display()))
+    };
+    let count = |output: &[u8]| {
+        let text = String::from_utf8_lossy(output);
+        text.lines().filter(|line| line.ends_with(": test")).count()
+    };
+    let (all, ignored) = (list(&[])?, list(&["--ignored"])?);
+    // What it does not understand it shall say in dom0, where the user sees it. Both lists
+    // are of ignored ones where the arguments say so.
+    let understood = all.status.success() && ignored.status.success();
+    Ok(!understood || count(&all.stdout) > count(&ignored.stdout))
 }
 
 /// Builds the guest; returns its kernel's path.

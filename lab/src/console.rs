@@ -97,6 +97,11 @@ impl Console {
         Some((*trouble, line))
     }
 
+    /// Is this in a line?
+    pub(crate) fn says(&self, text: &str) -> bool {
+        self.lines.iter().any(|line| line.contains(text))
+    }
+
     /// Did init say its last line?
     pub(crate) fn has_ended(&self) -> bool {
         self.lines.iter().rev().take(20).any(|l| l == "lab: end")

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::alone::End;
 use crate::console::{Console, Trouble};
 use crate::image::Image;
 use crate::job::Plan;
@@ -64,6 +65,7 @@ enum Stop {
     Xen(String),
     Dom0(String),
     Oops(String),
+    Survived(End),
 }
 
 impl Stop {
@@ -84,21 +86,29 @@ impl Stop {
             Self::Xen(line) => format!("Xen died: {line}"),
             Self::Dom0(line) => format!("dom0's kernel died: {line}"),
             Self::Oops(line) => format!("dom0's kernel reported damage: {line}"),
+            Self::Survived(end) => {
+                format!(
+                    "the machine came to its end, but not as expected: {}",
+                    end.in_words()
+                )
+            }
         }
     }
 }
 
-/// Boots, runs the plan's jobs, and returns their statuses. Their output goes to this
-/// process's standard output.
+/// Boots, runs the plan's jobs until `end`, and returns their statuses. Their output goes to
+/// this process's standard output.
 ///
 /// # Errors
-/// QEMU does not start, Xen or dom0 dies, or nothing happens for too long. The error ends
-/// with the console's last lines.
+/// QEMU does not start, Xen or dom0 dies, or nothing happens for too long, and that is not
+/// the end that was expected; or that does not come. The error ends with the console's last
+/// lines.
 pub(crate) fn run(
     image: &Image,
     plan: &Plan<'_>,
     folder: &Path,
     limits: Limits,
+    end: End,
 ) -> Result<Outcome> {
     qemu::lay_out(image, plan, folder)?;
     let mut console = Console::create(folder.join("console.log"))?;
@@ -107,7 +117,7 @@ pub(crate) fn run(
         plan.suite.xen, plan.suite.linux, plan.dom0.name, plan.work.contents.name
     ));
     let mut qemu = qemu::start(|console, port| qemu::command(plan, folder, console, port))?;
-    let result = follow(&mut qemu, &mut console, plan, limits);
+    let result = follow(&mut qemu, &mut console, plan, limits, end);
     drop(qemu);
     // What stays of a run is its logs.
     let _ = fs::remove_file(folder.join("root.cpio"));
@@ -121,10 +131,13 @@ fn follow(
     console: &mut Console,
     plan: &Plan<'_>,
     limits: Limits,
+    end: End,
 ) -> Result<Result<Outcome, Stop>> {
     let started = Instant::now();
     let mut wire = Wire::new(plan.nonce);
     let mut statuses = Vec::new();
+    let mut jobs_run = false;
+    let mut heard = Vec::new();
     let mut open = 2;
     let mut raw = None;
     let mut output = io::stdout();
@@ -134,6 +147,9 @@ fn follow(
             Ok(event) => event,
             Err(RecvTimeoutError::Timeout) if left < limits.silence => {
                 return Ok(Err(Stop::TooLong(limits.total)));
+            }
+            Err(RecvTimeoutError::Timeout) if end == End::Hang && jobs_run => {
+                return Ok(Ok(Outcome { statuses }));
             }
             Err(RecvTimeoutError::Timeout) => return Ok(Err(Stop::Silent(limits.silence))),
             Err(RecvTimeoutError::Disconnected) => Event::Closed,
@@ -155,6 +171,9 @@ fn follow(
             }
             Event::Console(bytes) => {
                 console.feed(&bytes)?;
+                if jobs_run && is_said(end, console) {
+                    return Ok(Ok(Outcome { statuses }));
+                }
                 if console.is_dead() {
                     linger(qemu, console, LAST_WORDS)?;
                     return Ok(Err(stop_for(console).unwrap_or(Stop::Silent(LAST_WORDS))));
@@ -172,11 +191,18 @@ fn follow(
                 Piece::Output(bytes) => {
                     output.write_all(&bytes)?;
                     output.flush()?;
+                    if let End::Said(text) = end {
+                        heard.extend(bytes);
+                        if String::from_utf8_lossy(&heard).contains(text) {
+                            return Ok(Ok(Outcome { statuses }));
+                        }
+                    }
                 }
                 Piece::Frame(Frame::Step(text)) => say(&text),
                 Piece::Frame(Frame::Begin(job)) => {
                     let name = plan.work.jobs.get(job).map_or("?", |job| job.name.as_str());
                     say(&format!("running {name} in dom0"));
+                    jobs_run = true;
                 }
                 Piece::Frame(Frame::End(_, status)) => statuses.push(status),
                 Piece::Frame(Frame::Shell) => {
@@ -190,7 +216,9 @@ fn follow(
                 Piece::Frame(Frame::Done) => {
                     linger(qemu, console, LAST_WORDS)?;
                     return Ok(match stop_for(console) {
+                        _ if is_said(end, console) => Ok(Outcome { statuses }),
                         Some(stop) => Err(stop),
+                        None if end != End::Well => Err(Stop::Survived(end)),
                         None if statuses.len() != plan.work.jobs.len() => Err(Stop::Said(format!(
                             "{} of {} jobs ran",
                             statuses.len(),
@@ -202,6 +230,11 @@ fn follow(
             }
         }
     }
+}
+
+/// Is that the end that was expected?
+fn is_said(end: End, console: &Console) -> bool {
+    matches!(end, End::Console(text) if console.says(text))
 }
 
 /// For how long a machine may go on talking after what we stop it for.
@@ -263,6 +296,10 @@ mod tests {
 
     /// Plays a machine with two jobs: `script` writes to $1, the console, and $2, the port.
     fn play(script: &str, limits: Limits) -> Result<Outcome, String> {
+        play_to(End::Well, script, limits)
+    }
+
+    fn play_to(end: End, script: &str, limits: Limits) -> Result<Outcome, String> {
         let folder = tempfile::tempdir().unwrap();
         let job = || Job {
             name: "job".to_owned(),
@@ -289,7 +326,7 @@ mod tests {
             Ok(command)
         })
         .unwrap();
-        follow(&mut machine, &mut console, &plan, limits)
+        follow(&mut machine, &mut console, &plan, limits, end)
             .unwrap()
             .map_err(|stop| report(&stop, &console, folder.path()).to_string())
     }
@@ -320,6 +357,48 @@ mod tests {
                       echo '#lab:n:done' >&$2; exec sleep 60";
         let error = play(script, Limits::DEFAULT).unwrap_err();
         assert!(error.contains("reported damage: BUG: unable"), "{error}");
+    }
+
+    #[test]
+    fn an_expected_end_is_a_success_and_another_is_none() {
+        const BUG: End = End::Console("kernel BUG at drivers");
+        let bug = "echo '#lab:n:begin 0' >&$2; sleep 0.2; echo 'kernel BUG at drivers/x.c' >&$1
+                   exec sleep 60";
+        let outcome = play_to(BUG, bug, Limits::DEFAULT).unwrap();
+        assert!(outcome.statuses.is_empty());
+        let before_any_job = "echo 'kernel BUG at drivers/x.c' >&$1; echo '#lab:n:failed x' >&$2
+                              exec sleep 60";
+        play_to(BUG, before_any_job, Limits::DEFAULT).unwrap_err();
+        let another = "echo '#lab:n:begin 0' >&$2; sleep 0.2; echo '(XEN) Panic on CPU 0' >&$1
+                       exec sleep 60";
+        let error = play_to(BUG, another, Limits::DEFAULT).unwrap_err();
+        assert!(error.contains("Xen died"), "{error}");
+        let nothing =
+            "printf '#lab:n:begin 0\\n#lab:n:end 0 0\\n#lab:n:end 1 0\\n#lab:n:done\\n' >&$2
+                       echo 'lab: end' >&$1; exec sleep 60";
+        for end in [BUG, End::Hang] {
+            let error = play_to(end, nothing, Limits::DEFAULT).unwrap_err();
+            assert!(error.contains("not as expected"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_job_says_can_be_the_end() {
+        let script = "printf '#lab:n:begin 0\\nit is op' >&$2; sleep 0.2; echo 'en' >&$2
+                      exec sleep 60";
+        play_to(End::Said("is open"), script, Limits::DEFAULT).unwrap();
+    }
+
+    #[test]
+    fn a_hang_is_an_end_once_a_job_runs() {
+        let silence = Limits {
+            silence: SECOND,
+            ..Limits::DEFAULT
+        };
+        let hang = "echo '#lab:n:begin 0' >&$2; exec sleep 60";
+        play_to(End::Hang, hang, silence).unwrap();
+        let error = play_to(End::Hang, "echo hello >&$1; exec sleep 60", silence).unwrap_err();
+        assert!(error.contains("hangs"), "{error}");
     }
 
     #[test]

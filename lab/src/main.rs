@@ -2,6 +2,7 @@
 //! Boots real Xen under emulation, with dom0 and two guests, and runs this project's tests
 //! and its demonstration there. See docs/lab.md.
 
+mod alone;
 mod artifacts;
 #[cfg(test)]
 mod book;
@@ -158,7 +159,7 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Task::Demo => system.run(&session::demo()?),
         Task::Test { filter, arguments } => {
-            system.run(&session::tests(filter.as_deref(), arguments)?)
+            system.test(&session::tests(filter.as_deref(), arguments)?)
         }
         &Task::Campaign { seconds, seed } => {
             let limits = Limits::lasting(Duration::from_secs(seconds.into()));
@@ -167,9 +168,9 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         Task::Bench => system.run(&session::benches()?),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), *seconds),
         Task::Deb => deb::show(),
-        // One boot for all.
+        // One boot for all but those that need one of their own.
         Task::Check { step } => {
-            steps::run_all(step.as_deref(), || system.run(&session::everything()?))
+            steps::run_all(step.as_deref(), || system.test(&session::everything()?))
         }
         Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),
         Task::Shell { contents } => system.shell(contents),

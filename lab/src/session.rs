@@ -6,8 +6,9 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
+use crate::alone::{ALONE, Alone, End};
 use crate::artifacts::{self, BENCHES, Build, CAMPAIGN, DEMO, PEERS, TESTS, TOOLS, Test, Tool};
 use crate::contents::{Contents, TOOLSTACK};
 use crate::dom0::Dom0;
@@ -45,7 +46,7 @@ impl System {
     /// # Errors
     /// As [`run`](Self::run).
     pub(crate) fn run_within(&self, work: &Work, limits: Limits) -> Result<ExitCode> {
-        let outcome = self.boot(work, None, limits)?;
+        let outcome = self.boot(work, None, limits, End::Well)?;
         let mut code = ExitCode::SUCCESS;
         for (job, &status) in work.jobs.iter().zip(&outcome.statuses).rev() {
             if status != 0 {
@@ -59,17 +60,61 @@ impl System {
         Ok(code)
     }
 
+    /// Boots once for all tests that run together, and once for each that runs alone. Goes
+    /// on after a failure.
+    ///
+    /// # Errors
+    /// A boot fails, or this system has none of these tests.
+    pub(crate) fn test(&self, tests: &Tests) -> Result<ExitCode> {
+        let alone = tests.alone.iter();
+        let alone = alone.filter_map(|one| Some((one, one.test.end(self.suite, self.dom0)?)));
+        let alone: Vec<_> = alone.collect();
+        let together = &tests.together;
+        ensure!(
+            !together.jobs.is_empty() || !alone.is_empty(),
+            "there is no such test"
+        );
+        let mut code = ExitCode::SUCCESS;
+        if !together.jobs.is_empty() {
+            code = self.run(together)?;
+        }
+        for (one, end) in alone {
+            if let Err(error) = self.run_alone(one, end) {
+                say(&format!("FAILED: {}: {error:#}", one.test.test));
+                code = ExitCode::FAILURE;
+            }
+        }
+        Ok(code)
+    }
+
+    fn run_alone(&self, one: &OneAlone, end: End) -> Result<()> {
+        say(&format!("in a boot of its own: {}", one.test.test));
+        let outcome = self.boot(&one.work, None, end.limits(), end)?;
+        let failed = outcome.statuses.iter().find(|status| **status != 0);
+        match failed {
+            Some(status) if end == End::Well => bail!("it ended with status {status}"),
+            _ => say(&format!("as it should: {}", end.in_words())),
+        }
+        Ok(())
+    }
+
     /// Boots to a prompt.
     ///
     /// # Errors
     /// The boot fails.
     pub(crate) fn shell(&self, contents: &'static Contents) -> Result<ExitCode> {
         let work = Work::new(contents, tools()?);
-        self.boot(&work, Some(terminal::size()), Limits::NONE)?;
+        self.boot(&work, Some(terminal::size()), Limits::NONE, End::Well)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn boot(&self, work: &Work, shell: Option<Terminal>, limits: Limits) -> Result<Outcome> {
+    fn boot(
+        &self,
+        work: &Work,
+        shell: Option<Terminal>,
+        limits: Limits,
+        end: End,
+    ) -> Result<Outcome> {
         host::need(&[host::BOOT, host::BUILD])?;
         let folder = paths::run_folder(&paths::target()?)?;
         paths::need_room(&folder, 200)?;
@@ -83,22 +128,23 @@ impl System {
             shell,
         };
         let image = image::ensure(self.suite, work.contents)?;
-        machine::run(&image, &plan, &folder, limits)
+        machine::run(&image, &plan, &folder, limits, end)
     }
 }
 
-/// Runs the jobs on every suite and in each of its kinds of dom0, and goes on after a failure; a table comes last.
+/// Runs the tests on every suite and in each of its kinds of dom0, and goes on after a
+/// failure; a table comes last.
 ///
 /// # Errors
 /// None of its own: a boot that fails is a row of the table.
-pub(crate) fn matrix(cpus: u8, work: &Work) -> Result<ExitCode> {
+pub(crate) fn matrix(cpus: u8, tests: &Tests) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut table = String::new();
     let systems = SUITES
         .iter()
         .flat_map(|suite| suite.dom0s.iter().map(move |&dom0| (suite, dom0)));
     for (suite, dom0) in systems {
-        let result = System::new(suite, dom0, cpus).run(work);
+        let result = System::new(suite, dom0, cpus).test(tests);
         let text = match &result {
             Ok(code) if *code == ExitCode::SUCCESS => "passed",
             Ok(_) => "FAILED",
@@ -130,12 +176,62 @@ pub(crate) fn demo() -> Result<Work> {
     Ok(work)
 }
 
+/// Tests, built.
+pub(crate) struct Tests {
+    together: Work,
+    alone: Vec<OneAlone>,
+}
+
+struct OneAlone {
+    test: &'static Alone,
+    work: Work,
+}
+
 /// The tests, built; they get the arguments of libtest. Programs that have no test for
-/// these stay out.
+/// these stay out. Those that run alone do so without arguments.
 ///
 /// # Errors
-/// They do not build, or a tool does not, or no test is left.
-pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Work> {
+/// They do not build, or a tool does not.
+pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Tests> {
+    let tools = tools()?;
+    let mut programs = Vec::new();
+    for Test { program, contents } in TESTS {
+        let test = Executable {
+            name: format!("{}-test-{}", program.package, program.name),
+            path: artifacts::build(program, Build::Dev)?,
+        };
+        programs.push((test, *contents));
+    }
+    Ok(Tests {
+        together: together(&tools, &programs, filter, arguments)?,
+        alone: match arguments {
+            [] => alone(&tools, &programs, filter),
+            _ => Vec::new(),
+        },
+    })
+}
+
+type Programs = [(Executable, &'static Contents)];
+
+fn alone(tools: &[Executable], programs: &Programs, filter: Option<&str>) -> Vec<OneAlone> {
+    let wanted = |test: &&Alone| filter.is_none_or(|filter| test.test.contains(filter));
+    let start = |test: &'static Alone| {
+        let mut work = Work::new(&TOOLSTACK, tools.to_owned());
+        let row = TESTS.iter().position(|row| row.program == *test.program)?;
+        let (executable, _) = programs.get(row)?;
+        let arguments = ["--ignored", "--exact", "--nocapture", test.test];
+        work.start(executable.clone(), &arguments.map(str::to_owned));
+        Some(OneAlone { test, work })
+    };
+    ALONE.iter().filter(wanted).filter_map(start).collect()
+}
+
+fn together(
+    tools: &[Executable],
+    programs: &Programs,
+    filter: Option<&str>,
+    arguments: &[String],
+) -> Result<Work> {
     let mut arguments: Vec<String> = filter
         .into_iter()
         .chain(arguments.iter().map(String::as_str))
@@ -146,18 +242,13 @@ pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Work> 
         // In dom0 their output is a pipe.
         arguments.insert(0, "--color=always".to_owned());
     }
-    let mut work = Work::new(&TOOLSTACK, tools()?);
-    for Test { program, contents } in TESTS {
-        let test = Executable {
-            name: format!("{}-test-{}", program.package, program.name),
-            path: artifacts::build(program, Build::Dev)?,
-        };
+    let mut work = Work::new(&TOOLSTACK, tools.to_owned());
+    for (test, contents) in programs {
         if all || artifacts::has_tests(&test.path, &arguments)? {
             work.contents = work.contents.or(contents);
-            work.start(test, &arguments);
+            work.start(test.clone(), &arguments);
         }
     }
-    ensure!(!work.jobs.is_empty(), "there is no such test");
     Ok(work)
 }
 
@@ -184,10 +275,10 @@ pub(crate) fn campaign(seconds: u32, seed: Option<u64>) -> Result<Work> {
 ///
 /// # Errors
 /// Something does not build.
-pub(crate) fn everything() -> Result<Work> {
-    let mut work = tests(None, &[])?;
-    show(&mut work);
-    Ok(work)
+pub(crate) fn everything() -> Result<Tests> {
+    let mut tests = tests(None, &[])?;
+    show(&mut tests.together);
+    Ok(tests)
 }
 
 /// An executable that somebody else built.

@@ -353,7 +353,7 @@ impl<S: State> EventChannel<S> {
     /// and then they are not named. Harmless to ask.
     #[must_use]
     pub fn kernel_holes(&self) -> Vec<KernelHole> {
-        holes::of(Device::EventChannel, self.handle.as_fd())
+        holes::of(Device::EventChannel, self.handle.as_fd(), 0)
     }
 
     fn error(&self, operation: &'static str, cause: Cause) -> Error {

@@ -20,6 +20,7 @@ use xen_sys::{evtchn, privcmd};
 use crate::{
     device::{Device, open_node, probe_privcmd},
     error::{Cause, Error, Result},
+    holes::{self, KernelHole},
     ids::GuestId,
     ioctl,
     leftover::{Held, Ledger},
@@ -204,6 +205,17 @@ impl HandleState {
 
     pub(crate) fn is(&self, other: &Arc<Self>) -> bool {
         std::ptr::eq(self, Arc::as_ptr(other))
+    }
+
+    /// As long as the registry is locked.
+    pub(crate) fn holes(&self) -> Vec<KernelHole> {
+        match self.is_revoked() {
+            true => Vec::new(),
+            false => {
+                let domid = self.restricted().unwrap_or(GuestId::MAX);
+                holes::of(self.device, self.fd(), domid.get())
+            }
+        }
     }
 
     pub(crate) fn is_revoked(&self) -> bool {

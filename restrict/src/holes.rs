@@ -1,24 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Requests that a kernel offers on a restricted handle without a check, and
-//! that no filter refuses. How
+//! What a kernel offers on a restricted handle without a check, and no filter refuses. How
 //! each is told apart: by an answer that has no effect.
 
-use std::{fmt, os::fd::BorrowedFd};
+use std::{
+    fmt, mem,
+    os::fd::{AsRawFd as _, BorrowedFd, RawFd},
+    ptr,
+};
 
 use nix::errno::Errno;
 use xen_sys::{evtchn, privcmd};
 
 use crate::{
+    PAGE_SIZE,
     device::{Device, null_argument},
     ioctl,
 };
 
-/// A request that the kernel does not check against the restriction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something that the kernel does not check on a restricted handle, or not all of it.
+///
+/// What each is worth to an attacker, with the kernels that were seen to have it, is in the
+/// project's `docs/kernel-holes.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KernelHole {
     /// evtchn `BIND_STATIC` (Linux 6.6): takes any port of the local domain.
     BindStatic,
+    /// privcmd `MMAP_RESOURCE`: does not compare its count with the mapping, nor whether
+    /// the mapping is in use.
+    MmapResource,
+    /// privcmd `MMAP` in a PV dom0: does not look whose mapping it is.
+    Mmap,
+    /// `mremap` of a privcmd mapping: what is mapped is freed, and stays mapped.
+    MovedMapping,
     /// privcmd `IRQFD` (Linux 6.6, where configured).
     Irqfd,
     /// privcmd `IOEVENTFD` (Linux 6.7, where configured): takes any local port.
@@ -26,31 +40,65 @@ pub enum KernelHole {
     /// privcmd `PCIDEV_GET_GSI` (Linux 6.12): tells the interrupt of any PCI
     /// device.
     PcidevGetGsi,
+    /// privcmd `MMAPBATCH_V2`: copies an array of any length into the kernel's memory. Told
+    /// by the request being there: no kernel is known that bounds it.
+    MmapBatch,
+    /// privcmd `DM_OP`: pins pages without end for a buffer of size 0, and writes past its
+    /// list of them.
+    DmOp,
+}
+
+impl KernelHole {
+    /// Whether the filter of a sealed program closes it
+    /// ([`confine::xen_requests`](crate::confine::xen_requests)). The others are in what a
+    /// device model needs for its work, and wait for a kernel without them.
+    #[must_use]
+    pub const fn is_refused_by_filter(self) -> bool {
+        !matches!(self, Self::MmapBatch | Self::DmOp)
+    }
 }
 
 impl fmt::Display for KernelHole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BindStatic => "IOCTL_EVTCHN_BIND_STATIC",
+            Self::MmapResource => "IOCTL_PRIVCMD_MMAP_RESOURCE",
+            Self::Mmap => "IOCTL_PRIVCMD_MMAP",
+            Self::MovedMapping => "mremap of privcmd",
             Self::Irqfd => "IOCTL_PRIVCMD_IRQFD",
             Self::Ioeventfd => "IOCTL_PRIVCMD_IOEVENTFD",
             Self::PcidevGetGsi => "IOCTL_PRIVCMD_PCIDEV_GET_GSI",
+            Self::MmapBatch => "IOCTL_PRIVCMD_MMAPBATCH_V2",
+            Self::DmOp => "IOCTL_PRIVCMD_DM_OP",
         })
     }
 }
 
-pub(crate) fn of(device: Device, fd: BorrowedFd<'_>) -> Vec<KernelHole> {
+/// privcmd's, each by its request.
+const REQUESTS: [(u32, KernelHole); 6] = [
+    (privcmd::MMAP_RESOURCE.number(), KernelHole::MmapResource),
+    (privcmd::MMAP.number(), KernelHole::Mmap),
+    (privcmd::IRQFD.number(), KernelHole::Irqfd),
+    (privcmd::IOEVENTFD.number(), KernelHole::Ioeventfd),
+    (privcmd::PCIDEV_GET_GSI.number(), KernelHole::PcidevGetGsi),
+    (privcmd::MMAPBATCH_V2.number(), KernelHole::MmapBatch),
+];
+
+/// Of a handle that may act on `domid`, which need not be there.
+pub(crate) fn of(device: Device, fd: BorrowedFd<'_>, domid: u16) -> Vec<KernelHole> {
     let mut holes = Vec::new();
     match device {
         Device::PrivCmd => {
-            let requests = [
-                (privcmd::IRQFD.number(), KernelHole::Irqfd),
-                (privcmd::IOEVENTFD.number(), KernelHole::Ioeventfd),
-                (privcmd::PCIDEV_GET_GSI.number(), KernelHole::PcidevGetGsi),
-            ];
-            // One that is there misses its argument first of all.
+            // One that is there misses its argument first of all; MMAP in a dom0 that is not
+            // PV does not get so far.
             let there = |(number, _): &(u32, _)| null_argument(fd, *number) == Errno::EFAULT;
-            holes.extend(requests.into_iter().filter(there).map(|(_, hole)| hole));
+            holes.extend(REQUESTS.into_iter().filter(there).map(|(_, hole)| hole));
+            if pins_what_is_empty(fd, domid) {
+                holes.push(KernelHole::DmOp);
+            }
+            if can_move(fd) {
+                holes.push(KernelHole::MovedMapping);
+            }
         }
         Device::EventChannel => {
             // A port that cannot be: ENOMEM where the request is there.
@@ -64,4 +112,83 @@ pub(crate) fn of(device: Device, fd: BorrowedFd<'_>) -> Vec<KernelHole> {
         Device::GrantDevice | Device::GrantAllocator => {}
     }
     holes
+}
+
+/// Whether a page is pinned for an empty buffer. There is one page, with none behind it, and
+/// the list has room for it, because another buffer has two: then the driver finds that it
+/// has one page too many. Xen is not asked.
+fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
+    let Some(pages) = Pages::reserve(4) else {
+        return false;
+    };
+    let buffer = |page: usize, size: usize| privcmd::DmOpBuf {
+        uptr: pages.at.addr() as u64 + (page * PAGE_SIZE) as u64,
+        size: size as u64,
+    };
+    // SAFETY: the first page of this function's own.
+    let made = unsafe { libc::mprotect(pages.at, PAGE_SIZE, libc::PROT_READ | libc::PROT_WRITE) };
+    if made != 0 {
+        return false;
+    }
+    // SAFETY: as above. What is not there yet would not be pinned by the fast way.
+    unsafe { pages.at.cast::<u8>().write_volatile(0) };
+    // The second is not to be had: without the hole, too, the driver goes no further.
+    let mut buffers = [buffer(0, 0), buffer(2, PAGE_SIZE), buffer(3, PAGE_SIZE)];
+    let mut op = privcmd::DmOp {
+        dom: domid,
+        num: 3,
+        ubufs: buffers.as_mut_ptr().expose_provenance() as u64,
+        ..Default::default()
+    };
+    // SAFETY: as many buffers as it says; in none is anything that somebody uses.
+    let answer = unsafe { ioctl::raw(fd, privcmd::DM_OP, &mut op) };
+    answer == Err(Errno::ENOSPC)
+}
+
+/// Whether a mapping of privcmd can be moved: one in which nothing is that could be freed.
+fn can_move(fd: BorrowedFd<'_>) -> bool {
+    let (Some(from), Some(to)) = (Pages::of(fd), Pages::reserve(1)) else {
+        return false;
+    };
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: mappings of this function's own, of one page each.
+    let at = unsafe { libc::mremap(from.at, PAGE_SIZE, PAGE_SIZE, flags, to.at) };
+    let moved = at != libc::MAP_FAILED;
+    if moved {
+        // It is where the other was, and goes with that.
+        mem::forget(from);
+    }
+    moved
+}
+
+/// Address space that goes with the value.
+struct Pages {
+    at: *mut libc::c_void,
+    pages: usize,
+}
+
+impl Pages {
+    /// Nothing can be done with it.
+    fn reserve(pages: usize) -> Option<Self> {
+        Self::map(pages, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+    }
+
+    /// A page into which nothing is mapped.
+    fn of(fd: BorrowedFd<'_>) -> Option<Self> {
+        Self::map(1, libc::MAP_SHARED, fd.as_raw_fd())
+    }
+
+    fn map(pages: usize, flags: libc::c_int, fd: RawFd) -> Option<Self> {
+        let (length, prot) = (pages * PAGE_SIZE, libc::PROT_NONE);
+        // SAFETY: at a free place.
+        let at = unsafe { libc::mmap(ptr::null_mut(), length, prot, flags, fd, 0) };
+        (at != libc::MAP_FAILED).then_some(Self { at, pages })
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: this value's own, and nothing refers to it.
+        unsafe { libc::munmap(self.at, self.pages * PAGE_SIZE) };
+    }
 }

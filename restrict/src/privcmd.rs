@@ -138,7 +138,8 @@ impl<S: State> PrivCmd<S> {
     /// and then they are not named. Harmless to ask.
     #[must_use]
     pub fn kernel_holes(&self) -> Vec<KernelHole> {
-        holes::of(Device::PrivCmd, self.handle.as_fd())
+        let domid = self.handle.state().restricted().unwrap_or(GuestId::MAX);
+        holes::of(Device::PrivCmd, self.handle.as_fd(), domid.get())
     }
 }
 

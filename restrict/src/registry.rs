@@ -15,6 +15,7 @@ use crate::{
     device::Device,
     error::{Cause, Error, Result},
     handle::{Handle, HandleState},
+    holes::KernelHole,
     ids::GuestId,
 };
 
@@ -143,12 +144,34 @@ pub(crate) fn bury(number: RawFd) {
 /// caller's to close. An ioreq server of a revoked handle cannot be destroyed
 /// any more; it goes with its guest.
 ///
+/// What is returned is not held by the kernel's word: what it leaves unchecked on these
+/// handles, as long as no filter refuses it. Each is named once; see
+/// [`confine::xen_requests::enforce`](crate::confine::xen_requests::enforce).
+///
+/// ```no_run
+/// use xen_restrict::{GuestId, confine::xen_requests::{Phase, enforce}, restrict_all};
+///
+/// let open = restrict_all(GuestId::new(7)?)?;
+/// if open.iter().any(|hole| hole.is_refused_by_filter()) {
+///     enforce(Phase::SetUp)?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The first error; by then every handle that is not restricted to `guest` is
 /// revoked. The latch holds in any case, except where the process was
 /// restricted to another guest before: then nothing changes.
-pub fn restrict_all(guest: GuestId) -> Result<()> {
-    registry().restrict_all(guest)
+pub fn restrict_all(guest: GuestId) -> Result<Vec<KernelHole>> {
+    let mut registry = registry();
+    registry.restrict_all(guest)?;
+    let mut holes = Vec::new();
+    for hole in registry.handles.iter().flat_map(|handle| handle.holes()) {
+        if !holes.contains(&hole) {
+            holes.push(hole);
+        }
+    }
+    Ok(holes)
 }
 
 #[cfg(test)]

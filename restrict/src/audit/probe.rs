@@ -75,7 +75,14 @@ fn with_holes(state: Result<HandleState, Errno>, device: Device, fd: BorrowedFd<
     match state {
         Ok(state) => Probed {
             state,
-            holes: holes::of(device, fd),
+            holes: holes::of(
+                device,
+                fd,
+                match state {
+                    HandleState::Restricted { domid } => domid,
+                    _ => 1,
+                },
+            ),
             error: None,
         },
         Err(error) => unknown(error),

@@ -7,6 +7,9 @@
 //! what a device model does not need. It looks at system calls, not at files:
 //! it holds for every descriptor of the process, also one that is not known.
 //!
+//! One system call besides ioctl is refused: [`mremap`](REFUSED_CALL). C libraries copy where
+//! they cannot move.
+//!
 //! [`KernelHole`]: crate::KernelHole
 
 use std::fmt::{self, Write};
@@ -128,6 +131,10 @@ const GRANTS: &str = "a grant names its domain itself, and nothing restricts the
 /// The types of ioctl that the devices share. Whatever is not in [`POLICY`] and
 /// has one of these types is refused.
 pub const TYPES: [u8; 3] = [b'P', b'E', b'G'];
+
+/// privcmd frees the pages of a mapping that is moved, where dom0 is not PV, while they stay
+/// mapped at its new place. Where dom0 is PV, Xen refuses the kernel's new entries.
+pub const REFUSED_CALL: &str = "mremap";
 
 /// Every request of Xen's devices.
 pub const POLICY: &[Row] = &[
@@ -365,13 +372,27 @@ pub(crate) fn sealed(mapping: Mapping) -> Result<BpfProgram, FilterError> {
 /// allowed, so that the supervisor hears of it.
 pub(crate) fn notifying(mapping: Mapping) -> Result<BpfProgram, FilterError> {
     let arch = Arch::native()?;
-    let rules = ioctl(arch, all_but(Phase::Sealed, mapping)?);
-    compile(arch, rules, Answer::Notify, Answer::Allow)
+    compile(
+        arch,
+        all_refused(arch, Phase::Sealed, mapping)?,
+        Answer::Notify,
+        Answer::Allow,
+    )
 }
 
 fn refusing(arch: Arch, phase: Phase, mapping: Mapping) -> Result<BpfProgram, FilterError> {
-    let rules = ioctl(arch, all_but(phase, mapping)?);
+    let rules = all_refused(arch, phase, mapping)?;
     compile(arch, rules, Answer::Errno(libc::EPERM), Answer::Allow)
+}
+
+fn all_refused(arch: Arch, phase: Phase, mapping: Mapping) -> Result<Rules, BackendError> {
+    let mremap = match arch {
+        Arch::X86_64 => 25,
+        Arch::Aarch64 => 216,
+    };
+    let mut rules = ioctl(arch, all_but(phase, mapping)?);
+    rules.insert(mremap, Vec::new());
+    Ok(rules)
 }
 
 fn ioctl(arch: Arch, rules: Vec<SeccompRule>) -> Rules {
@@ -422,11 +443,17 @@ pub fn describe(to: &mut impl Write, mapping: Mapping) -> fmt::Result {
             writeln!(to, "  {}: {}", row.request, row.reason)?;
         }
     }
-    writeln!(to, "  every other number of these devices' types")
+    writeln!(to, "  every other number of these devices' types")?;
+    writeln!(
+        to,
+        "  {REFUSED_CALL}: a mapping that moves, privcmd frees while it is used"
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::{
         super::bpf::interpreter::{ALLOW, ARM, EPERM, I386, KILL, NOTIFY, audit, run},
         *,
@@ -480,18 +507,22 @@ mod tests {
     }
 
     #[test]
-    fn other_types_and_calls_are_left_alone() {
+    fn other_types_are_left_alone_and_all_calls_but_one() {
         let program = refusing(NATIVE, Phase::Sealed, Mapping::Always).unwrap();
         for group in (0..=255_u64).filter(|g| !TYPES.iter().any(|t| u64::from(*t) == *g)) {
             assert_eq!(ioctl(&program, group << 8 | 1), ALLOW, "{group:#x}");
         }
-        let read = run(
-            &program,
-            audit(NATIVE),
-            0,
-            [3, privcmd::HYPERCALL.number().into(), 0, 0, 0, 0],
-        );
-        assert_eq!(read, ALLOW);
+        let of_call = |call| {
+            let request = privcmd::HYPERCALL.number().into();
+            run(&program, audit(NATIVE), call, [3, request, 0, 0, 0, 0])
+        };
+        for call in 0..1000 {
+            let expected = match i64::from(call) {
+                libc::SYS_ioctl | libc::SYS_mremap => EPERM,
+                _ => ALLOW,
+            };
+            assert_eq!(of_call(call), expected, "{call}");
+        }
     }
 
     #[test]
@@ -513,14 +544,15 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_ioctl_is_the_kernels() {
+    fn the_numbers_of_the_calls_are_the_kernels() {
         for arch in [Arch::X86_64, Arch::Aarch64] {
-            let (_, call) = super::super::syscalls::all()
-                .find(|(_, c)| c.name == "ioctl")
-                .unwrap();
-            assert!(
-                super::ioctl(arch, Vec::new()).contains_key(&call.number(arch).unwrap().into())
-            );
+            let rules = all_refused(arch, Phase::Sealed, Mapping::Always).unwrap();
+            let number = |name| {
+                let (_, call) = super::super::syscalls::all().find(|(_, c)| c.name == name)?;
+                call.number(arch).map(i64::from)
+            };
+            let expected = ["ioctl", REFUSED_CALL].map(|name| number(name).unwrap());
+            assert_eq!(rules.into_keys().collect::<BTreeSet<_>>(), expected.into());
         }
     }
 
@@ -563,6 +595,14 @@ mod tests {
             }
         }
         let [never, until_sealed, sealed, notifying] = asked(Mapping::Always);
+        let mremap = |p: &BpfProgram| {
+            let call = u32::try_from(libc::SYS_mremap).unwrap();
+            run(p, audit(NATIVE), call, [0; 6])
+        };
+        assert_eq!(
+            [&never, &until_sealed, &sealed, &notifying].map(mremap),
+            [EPERM, ALLOW, EPERM, NOTIFY]
+        );
         // FIONREAD, and a number of the devices' types that nobody has yet.
         assert_eq!(
             [&never, &until_sealed, &sealed, &notifying].map(|p| ioctl(p, 0x541b)),

@@ -163,16 +163,3 @@ fn an_expectation_says_what_it_has() {
     let expectation = Subject::with(&[]).expectation();
     assert!(expectation.has(Mechanism::Umask) && !expectation.has(Mechanism::Cgroup));
 }
-
-/// Once forbidden, it stays so until the next boot: for a machine of its own, as
-/// `cargo lab run` makes one.
-#[test]
-#[ignore = "nobody can trace on this machine afterwards"]
-fn where_yama_forbids_it_that_is_said() {
-    let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
-    std::fs::write("/proc/sys/kernel/yama/ptrace_scope", "3").unwrap();
-    let error = audit(sleep.id().cast_signed(), &Expectation::default()).unwrap_err();
-    sleep.kill().unwrap();
-    sleep.wait().unwrap();
-    assert!(matches!(error, AuditError::Yama), "{error}");
-}

@@ -16,6 +16,7 @@ use crate::{
     attempt::Attempt,
     operations,
     random::Random,
+    raw::Raw,
     requests::{Answer, Mapping, is_gone, perform, restricted},
     victim::Victim,
 };
@@ -24,6 +25,8 @@ use crate::{
 const REMEMBERED: usize = 40;
 /// Mappings that are kept for a while, also past the guest's end.
 const KEPT: usize = 8;
+/// Requests of any number between two of those.
+const RAW: u32 = 20;
 
 #[derive(Debug)]
 pub(crate) enum What {
@@ -44,6 +47,7 @@ pub(crate) struct Attack {
     other: GuestId,
     victim: Victim,
     handle: OwnedFd,
+    raw: Raw,
     kept: VecDeque<Mapping>,
     /// What was done last, and to whom; the answer, if there was time for one.
     last: VecDeque<(u16, What, Option<Answer>)>,
@@ -56,10 +60,12 @@ pub(crate) struct Attack {
 impl Attack {
     pub(crate) fn new(seed: u64, other: GuestId) -> Self {
         let victim = Victim::create();
+        let handle = restricted(victim.id());
         Self {
             random: Random::new(seed),
             other,
-            handle: restricted(victim.id()),
+            raw: Raw::new(&handle, victim.id(), other),
+            handle,
             victim,
             kept: VecDeque::new(),
             last: VecDeque::new(),
@@ -75,6 +81,9 @@ impl Attack {
 
     pub(crate) fn go(&mut self, attempts: u32) {
         for _ in 0..attempts {
+            for _ in 0..RAW {
+                self.raw.once(&mut self.random);
+            }
             let what = self.choose();
             // Its own guest, mostly; else one that it must not reach.
             let own = self.victim.id().get();
@@ -109,6 +118,11 @@ impl Attack {
         }
     }
 
+    /// Requests of any number, their answers, and how often.
+    pub(crate) fn raw(&self) -> &BTreeMap<(&'static str, String), u64> {
+        &self.raw.answers
+    }
+
     fn remember(&mut self, whom: u16, what: What) {
         if self.last.len() == REMEMBERED {
             self.last.pop_front();
@@ -120,6 +134,9 @@ impl Attack {
     fn renew(&mut self) {
         self.victim = Victim::create();
         self.handle = restricted(self.victim.id());
+        let answers = std::mem::take(&mut self.raw.answers);
+        self.raw = Raw::new(&self.handle, self.victim.id(), self.other);
+        self.raw.answers = answers;
         self.guests += 1;
     }
 
@@ -172,6 +189,7 @@ impl Drop for Attack {
                 "guest {}; the last attempts, and to whom:",
                 self.victim.id()
             );
+            eprintln!("    raw: {}", self.raw.last);
             for (whom, what, answer) in &self.last {
                 eprintln!("    {whom:#x} {what:x?} -> {answer:?}");
             }

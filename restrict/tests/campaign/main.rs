@@ -12,6 +12,7 @@ mod dom0;
 mod lab;
 mod operations;
 mod random;
+mod raw;
 mod requests;
 mod victim;
 mod witness;
@@ -59,6 +60,10 @@ fn b_and_dom0_stay_as_they_were() {
         "{rate:.0} attempts a second, {} refused",
         attack.refused
     ));
+    lab::say("requests of any number, and how they were answered:");
+    for ((request, answer), count) in attack.raw() {
+        lab::say(&format!("    {request:36} {answer:12} {count:8}"));
+    }
     for (kind, (tried, done)) in &attack.counts {
         lab::say(&format!("    {kind:28} {tried:8}, done {done:8}"));
     }

@@ -10,3 +10,4 @@ mod doctor;
 mod landlock;
 mod seal;
 mod seccomp;
+mod yama;

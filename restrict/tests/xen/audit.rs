@@ -151,10 +151,13 @@ fn without_a_filter(fd: &OwnedFd) -> Verdict {
     let privcmd = PrivCmd::from_fd(fd.try_clone().unwrap(), a()).map(|h| h.kernel_holes());
     let holes = privcmd
         .or_else(|_| EventChannel::from_fd(fd.try_clone().unwrap(), a()).map(|h| h.kernel_holes()));
-    if holes.unwrap().is_empty() {
-        Verdict::Holds
-    } else {
-        Verdict::Fails
+    match holes
+        .unwrap()
+        .iter()
+        .any(|hole| hole.is_refused_by_filter())
+    {
+        true => Verdict::Fails,
+        false => Verdict::Holds,
     }
 }
 

@@ -17,6 +17,7 @@ mod guest_memory;
 mod handover;
 mod hypercalls;
 mod ioreq;
+mod numbers;
 mod restrict_all;
 mod restriction;
 mod support;

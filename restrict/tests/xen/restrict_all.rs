@@ -11,7 +11,9 @@ use std::{
 
 use nix::errno::Errno;
 use xen_restrict::{
-    Access, Cause, EventChannel, GrantAllocator, GrantDevice, Held, PrivCmd, restrict_all,
+    Access, Cause, EventChannel, GrantAllocator, GrantDevice, Held, KernelHole, PrivCmd,
+    confine::xen_requests::{Phase, enforce},
+    restrict_all,
 };
 use xen_sys::evtchn;
 
@@ -39,8 +41,15 @@ alone! {
         first.restrict(a()).unwrap().guest().map(&[STATUS], Access::Read).unwrap();
         assert_eq!(events.restrict(a()).unwrap().restricted_to(), a());
         grants.restrict(a()).unwrap();
-        // Saying it again proves it again; another guest is refused.
-        restrict_all(a()).unwrap();
+        // Saying it again proves it again, and what is open; another guest is refused.
+        let mut holes = restrict_all(a()).unwrap();
+        assert!(holes.contains(&KernelHole::MmapResource), "{holes:?}");
+        let count = holes.len();
+        holes.dedup();
+        assert_eq!(holes.len(), count);
+        enforce(Phase::Sealed).unwrap();
+        let left = restrict_all(a()).unwrap();
+        assert!(!left.iter().any(|hole| hole.is_refused_by_filter()), "{left:?}");
         let error = restrict_all(b()).unwrap_err();
         assert!(matches!(error.cause, Cause::RestrictedElsewhere { to: Some(to) } if to == a()));
         early.guest().map(&[STATUS], Access::Read).unwrap();

@@ -290,11 +290,18 @@ fn holes_of_the_kernel_are_the_ones_that_its_answers_show() {
         .split(['.', '-'])
         .map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    let pv = std::env::var("XEN_LAB_DOM0").unwrap() == "pv";
     // Debian's kernels have no CONFIG_XEN_PRIVCMD_EVENTFD.
-    let expected: &[KernelHole] = if version >= (6, 12) {
-        &[KernelHole::PcidevGetGsi]
-    } else {
-        &[]
-    };
+    let expected: Vec<_> = [
+        (true, KernelHole::MmapResource),
+        (pv, KernelHole::Mmap),
+        (version >= (6, 12), KernelHole::PcidevGetGsi),
+        (true, KernelHole::MmapBatch),
+        (version != (6, 12), KernelHole::DmOp),
+        (true, KernelHole::MovedMapping),
+    ]
+    .into_iter()
+    .filter_map(|(there, hole)| there.then_some(hole))
+    .collect();
     assert_eq!(privcmd.kernel_holes(), expected, "{version:?}");
 }

@@ -262,6 +262,13 @@ pub(crate) fn raw<T>(
     Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), number, argument) })
 }
 
+/// The same for any number, without an argument.
+pub(crate) fn raw_number(fd: &impl AsFd, number: u32) -> Result<i32, Errno> {
+    let null = std::ptr::null_mut::<u8>();
+    // SAFETY: a driver refuses a null argument.
+    Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::Ioctl::from(number), null) })
+}
+
 /// Opens a node as a C program would.
 pub(crate) fn open(path: &str) -> OwnedFd {
     let file = File::options().read(true).write(true).open(path);

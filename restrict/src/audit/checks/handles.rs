@@ -9,6 +9,7 @@ use crate::{
     GuestId,
     audit::{
         descriptor::{Descriptor, Kind},
+        filters::Filters,
         probe::Probed,
         process::{Process, Table},
         report::{HandleFinding, HandleState, Verdict},
@@ -125,7 +126,7 @@ impl View<'_> {
                     .map_or(format!("{to:#x}, which is no guest"), |d| d.to_string());
                 let seen = format!("restricted to {to}");
                 match right {
-                    true => with_holes(seen, probed, filter),
+                    true => self.with_holes(seen, probed, filter),
                     false => (seen, Verdict::Fails),
                 }
             }
@@ -168,6 +169,43 @@ impl View<'_> {
         }
     }
 
+    /// A restriction is worth what the kernel checks, and a filter refuses. What no filter
+    /// can refuse is the same for all.
+    fn with_holes(&self, seen: String, probed: &Probed, filter: Filter) -> (String, Verdict) {
+        let holes = probed.holes.iter().filter(|h| h.is_refused_by_filter());
+        let holes: Vec<_> = holes.map(ToString::to_string).collect();
+        if holes.is_empty() {
+            return (seen, Verdict::Holds);
+        }
+        let holes = holes.join(", ");
+        let refused = match filter {
+            Filter::Read if self.filters.is_some_and(Filters::are_sealed) => {
+                "which its filters, as they were read and run, refuse"
+            }
+            Filter::Read => {
+                "which its filters, as they were read and run, refuse when its supervisor has \
+                 sealed it"
+            }
+            Filter::Recorded => {
+                "which the filter refuses that its launcher recorded, there in every thread by \
+                 /proc; `--filters` proves it"
+            }
+            Filter::Unknown => {
+                let text = "whether its filter refuses that, `--filters` tells";
+                let seen = format!("{seen}, but this kernel does not check {holes}: {text}");
+                return (seen, Verdict::NotObserved);
+            }
+            Filter::Missing => {
+                let seen = format!(
+                    "{seen}, but this kernel does not check {holes}, and no filter refuses it"
+                );
+                return (seen, Verdict::Fails);
+            }
+        };
+        let seen = format!("{seen}; this kernel does not check {holes}, {refused}");
+        (seen, Verdict::Holds)
+    }
+
     /// What was recorded as a handle, and is /dev/null.
     fn revoked(&self, process: &Process) -> Vec<HandleFinding> {
         let recorded = self
@@ -194,28 +232,6 @@ impl View<'_> {
             })
         });
         found.collect()
-    }
-}
-
-/// A restriction is worth what the kernel checks, and a filter refuses.
-fn with_holes(seen: String, probed: &Probed, filter: Filter) -> (String, Verdict) {
-    if probed.holes.is_empty() {
-        return (seen, Verdict::Holds);
-    }
-    let holes: Vec<_> = probed.holes.iter().map(ToString::to_string).collect();
-    let holes = format!(
-        "{seen}, but this kernel does not check {}",
-        holes.join(", ")
-    );
-    match filter {
-        Filter::Read | Filter::Recorded => {
-            (format!("{holes}, which its filter refuses"), Verdict::Holds)
-        }
-        Filter::Unknown => (
-            format!("{holes}: whether its filter refuses that, `--filters` tells"),
-            Verdict::NotObserved,
-        ),
-        Filter::Missing => (format!("{holes}, and no filter refuses it"), Verdict::Fails),
     }
 }
 

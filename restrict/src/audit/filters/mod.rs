@@ -123,6 +123,9 @@ pub(super) fn let_through(programs: &[Program], ask: Ask) -> Option<String> {
             "filters let request {number:#x} through, which no driver has yet"
         ));
     }
+    if passes(MREMAP) {
+        return Some("filters let mremap through".to_owned());
+    }
     let foreign = FOREIGN.iter().find(|call| passes(**call));
     foreign.map(|call| {
         format!(
@@ -154,17 +157,20 @@ const ARCH: u32 = if cfg!(target_arch = "x86_64") {
 
 /// What sends descriptors.
 const SENDING: [Call; 3] = [
-    sending(libc::SYS_sendmsg),
-    sending(libc::SYS_sendmmsg),
-    sending(libc::SYS_io_uring_setup),
+    call(libc::SYS_sendmsg),
+    call(libc::SYS_sendmmsg),
+    call(libc::SYS_io_uring_setup),
 ];
+
+/// What moves a mapping.
+const MREMAP: Call = call(libc::SYS_mremap);
 
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "numbers of system calls are small"
 )]
-const fn sending(number: i64) -> Call {
+const fn call(number: i64) -> Call {
     Call {
         number: number as u32,
         arch: ARCH,

@@ -11,7 +11,7 @@ pub(in crate::confine) const ALLOWED: &[Group] = &[
         title: "memory",
         why: "an allocator's and a loader's work; what a page may be used for is not a promise",
         calls: calls![
-            brk 12 214, mmap 9 222, munmap 11 215, mremap 25 216, mprotect 10 226,
+            brk 12 214, mmap 9 222, munmap 11 215, mprotect 10 226,
             madvise 28 233, msync 26 227, mincore 27 232, mlock 149 228, mlock2 325 284,
             munlock 150 229, mlockall 151 230, munlockall 152 231, memfd_create 319 279,
             mseal 462 462, pkey_alloc 330 289, pkey_free 331 290, pkey_mprotect 329 288,

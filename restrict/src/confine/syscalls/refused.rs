@@ -24,6 +24,11 @@ pub(in crate::confine) const REFUSED: &[Group] = &[
         ],
     },
     Group {
+        title: "moved mappings",
+        why: "privcmd frees a mapping's pages where it was, and they stay mapped where it went",
+        calls: calls![mremap 25 216],
+    },
+    Group {
         title: "connections",
         why: "a socket in a read-only directory would lead out; connections are handed over",
         calls: calls![connect 42 203],

@@ -102,6 +102,9 @@ impl Way {
                 Allowed::UntilSealed => denied,
             };
         }
+        if name == "mremap" && self.xen_requests {
+            return denied;
+        }
         let is_allowed = verdict == Verdict::Allowed && is_a_case(name, arguments);
         if is_allowed || !self.seccomp {
             ALLOW
