@@ -246,7 +246,11 @@ pub(crate) fn cycles(numbers: &[u32]) {
     tell("warm");
     let before = (maps().lines().count(), files());
     let memory = resident();
-    for _ in 0..times {
+    for done in 0..times {
+        if done % 1000 == 0 {
+            // For who takes a silent machine for one that hangs.
+            eprintln!("{done} of {times} cycles");
+        }
         once();
     }
     tell("cycled");
