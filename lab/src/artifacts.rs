@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::contents::{Contents, STOCK_QEMU, TOOLSTACK};
+use crate::contents::{Contents, STOCK_QEMU, SYSTEMD, TOOLSTACK};
 use crate::paths;
 use crate::process;
 use crate::progress::say;
@@ -88,7 +88,7 @@ pub(crate) const TESTS: &[Test] = &[
             name: "dom0",
             features: &[],
         },
-        contents: &TOOLSTACK,
+        contents: &SYSTEMD,
     },
     Test {
         program: Program {
