@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::c_program;
 use crate::contents::{Contents, STOCK_QEMU, SYSTEMD, TOOLSTACK};
 use crate::paths;
 use crate::process;
@@ -30,6 +31,8 @@ pub(crate) enum Kind {
     Test,
     Example,
     Bin,
+    /// A C program, by its source, that is linked with the package's static library.
+    C(&'static str),
 }
 
 /// A program of tests, and what they need in dom0.
@@ -165,7 +168,28 @@ pub(crate) const TOOLS: &[Tool] = &[
             features: &[],
         },
     },
+    c_tool(
+        "XEN_LAB_C_DEVICE_MODEL",
+        "c_device_model",
+        "capi/examples/device_model.c",
+    ),
+    c_tool(
+        "XEN_LAB_C_LAUNCHER",
+        "c_launcher",
+        "capi/examples/launcher.c",
+    ),
+    c_tool("XEN_LAB_C_ON_XEN", "c_on_xen", "capi/tests/c/on_xen.c"),
 ];
+
+const fn c_tool(variable: &'static str, name: &'static str, source: &'static str) -> Tool {
+    let program = Program {
+        package: "xen-restrict-capi",
+        kind: Kind::C(source),
+        name,
+        features: &[],
+    };
+    Tool { variable, program }
+}
 
 /// What `cargo lab bench` runs in dom0, in this order; built to be fast, as are the tools.
 pub(crate) const BENCHES: &[Program] = &[Program {
@@ -265,6 +289,7 @@ pub(crate) fn build(program: &Program, how: Build) -> Result<PathBuf> {
     ));
     let mut command = paths::cargo();
     match program.kind {
+        Kind::C(source) => return c_program::build(program, source, how),
         Kind::Test => command.args(["test", "--no-run", "--test", program.name]),
         Kind::Example => command.args(["build", "--example", program.name]),
         Kind::Bin => command.args(["build", "--bin", program.name]),
@@ -314,7 +339,7 @@ pub(crate) fn build_guest() -> Result<PathBuf> {
     executable(&mut command, "lab-guest")
 }
 
-fn static_and_small(command: &mut Command) {
+pub(crate) fn static_and_small(command: &mut Command) {
     // RUSTFLAGS would replace the target's own flags.
     command
         .env_remove("RUSTFLAGS")
