@@ -58,7 +58,9 @@ fn declared() -> Vec<(String, String)> {
 #[test]
 fn the_library_has_what_the_header_declares_and_nothing_else() {
     let declared: BTreeSet<_> = declared().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(declared, names(&source(), "extern \"C\" fn ", '('));
+    let mut written = names(&source(), "extern \"C\" fn ", '(');
+    written.retain(|name| name.starts_with("xr_"));
+    assert_eq!(declared, written);
     assert!(declared.len() > 80, "{declared:?}");
 
     let library = env::current_exe().unwrap();
@@ -100,8 +102,10 @@ fn each_function_says_what_one_has_to_know() {
         for part in ["\n Returns ", "\n Errors: ", "\n Threads: ", "\n Fork: "] {
             assert!(comment.contains(part), "{name} says nothing of {part:?}");
         }
-        let made = comment.contains("`*out`") && !comment.contains("the caller's");
-        assert!(!made, "{name} does not say whose it is");
+        let words: Vec<_> = comment.split_whitespace().collect();
+        let words = words.join(" ");
+        let told = !words.contains("`*out`") || words.contains("the caller's");
+        assert!(told, "{name} does not say whose it is");
     }
 }
 

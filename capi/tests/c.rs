@@ -172,7 +172,7 @@ fn python_launches_by_ctypes() {
         "{text}"
     );
     assert!(
-        text.contains("\npython-") && text.contains(" ended: status 0, signal 15\n"),
+        text.contains("\npython-") && text.contains(" ended: status 143, signal 0\n"),
         "{text}"
     );
 }

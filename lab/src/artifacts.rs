@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::c_program;
-use crate::contents::{Contents, STOCK_QEMU, TOOLSTACK};
+use crate::contents::{Contents, STOCK_QEMU, SYSTEMD, TOOLSTACK};
 use crate::paths;
 use crate::process;
 use crate::progress::say;
@@ -102,7 +102,7 @@ pub(crate) const TESTS: &[Test] = &[
             name: "dom0",
             features: &[],
         },
-        contents: &TOOLSTACK,
+        contents: &SYSTEMD,
     },
     Test {
         program: HOLES,

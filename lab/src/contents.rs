@@ -11,6 +11,8 @@ use crate::suite::Suite;
 pub(crate) struct Contents {
     pub(crate) name: &'static str,
     help: &'static str,
+    /// Does it have systemd?
+    systemd: bool,
     /// Does it have the suite's own device model?
     qemu: bool,
     /// Files that are no programs.
@@ -20,6 +22,15 @@ pub(crate) struct Contents {
 pub(crate) static TOOLSTACK: Contents = Contents {
     name: "toolstack",
     help: "What PVH guests need",
+    systemd: false,
+    qemu: false,
+    files: &[],
+};
+
+pub(crate) static SYSTEMD: Contents = Contents {
+    name: "systemd",
+    help: "systemd as well, for services",
+    systemd: true,
     qemu: false,
     files: &[],
 };
@@ -27,6 +38,7 @@ pub(crate) static TOOLSTACK: Contents = Contents {
 pub(crate) static STOCK_QEMU: Contents = Contents {
     name: "stock-qemu",
     help: "The suite's QEMU as well, for HVM guests",
+    systemd: true,
     qemu: true,
     files: &[
         "usr/lib/xen-{xen}/boot/hvmloader",
@@ -77,7 +89,12 @@ pub(crate) const MODULES: &[&str] = &[
 impl Contents {
     /// The smallest that has what both have.
     pub(crate) fn or(&'static self, other: &'static Self) -> &'static Self {
-        if other.qemu { other } else { self }
+        let size = |contents: &Self| (contents.qemu, contents.systemd);
+        if size(other) > size(self) {
+            other
+        } else {
+            self
+        }
     }
 
     pub(crate) fn packages(&self, suite: &Suite) -> Vec<String> {
@@ -85,6 +102,7 @@ impl Contents {
             suite,
             PACKAGES
                 .iter()
+                .chain(self.systemd.then_some(&"systemd"))
                 .chain(self.qemu.then_some(&suite.qemu.package)),
         )
     }
@@ -94,6 +112,7 @@ impl Contents {
             suite,
             PROGRAMS
                 .iter()
+                .chain(suite.systemd.iter().filter(|_| self.systemd))
                 .chain(self.qemu.then_some(&suite.qemu.program)),
         )
     }
@@ -112,7 +131,7 @@ fn fill<'a>(suite: &Suite, patterns: impl IntoIterator<Item = &'a &'static str>)
 
 impl clap::ValueEnum for &'static Contents {
     fn value_variants<'a>() -> &'a [Self] {
-        static ALL: [&Contents; 2] = [&TOOLSTACK, &STOCK_QEMU];
+        static ALL: [&Contents; 3] = [&TOOLSTACK, &SYSTEMD, &STOCK_QEMU];
         &ALL
     }
 
@@ -134,7 +153,7 @@ mod tests {
                 .packages(suite)
                 .contains(&"xen-utils-4.17".to_owned())
         );
-        for contents in [&TOOLSTACK, &STOCK_QEMU] {
+        for contents in [&TOOLSTACK, &SYSTEMD, &STOCK_QEMU] {
             let paths = [contents.programs(suite), contents.files(suite)].concat();
             assert!(paths.iter().all(|path| !path.contains('{')));
         }
@@ -143,9 +162,12 @@ mod tests {
     #[test]
     fn the_larger_one_serves_both() {
         assert_eq!(TOOLSTACK.or(&TOOLSTACK), &TOOLSTACK);
-        for (one, other) in [(&TOOLSTACK, &STOCK_QEMU), (&STOCK_QEMU, &TOOLSTACK)] {
-            assert_eq!(one.or(other), &STOCK_QEMU);
+        for small in [&TOOLSTACK, &SYSTEMD] {
+            assert_eq!(small.or(&STOCK_QEMU), &STOCK_QEMU);
+            assert_eq!(STOCK_QEMU.or(small), &STOCK_QEMU);
         }
+        assert_eq!(TOOLSTACK.or(&SYSTEMD), &SYSTEMD);
+        assert_eq!(SYSTEMD.or(&TOOLSTACK), &SYSTEMD);
     }
 
     #[test]

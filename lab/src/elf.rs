@@ -56,18 +56,23 @@ pub(crate) fn libraries(
     Ok(found)
 }
 
-/// The folders the loader looks into, plus the one of Xen's own libraries.
+/// The folders the loader looks into, plus those of Xen's and systemd's own libraries.
 fn library_folders(root: &Root) -> Vec<String> {
     let xen = root
         .list("usr/lib")
         .into_iter()
         .filter(|name| name.starts_with("xen-"))
         .map(|name| format!("usr/lib/{name}/lib/x86_64-linux-gnu"));
-    ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(xen)
-        .collect()
+    [
+        "lib/x86_64-linux-gnu",
+        "usr/lib/x86_64-linux-gnu",
+        "usr/lib/x86_64-linux-gnu/systemd",
+        "lib/systemd",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(xen)
+    .collect()
 }
 
 fn needs(bytes: &[u8]) -> Result<Needs> {

@@ -18,6 +18,8 @@ pub(crate) struct Suite {
     pub(crate) security: bool,
     /// The device model of its HVM guests.
     pub(crate) qemu: &'static Qemu,
+    /// systemd's programs.
+    pub(crate) systemd: &'static [&'static str],
     /// The kinds of dom0 that it boots.
     pub(crate) dom0s: &'static [&'static Dom0],
 }
@@ -40,6 +42,15 @@ static QEMU_SYSTEM_X86: Qemu = Qemu {
     program: "usr/bin/qemu-system-i386",
 };
 
+const SYSTEMD: &[&str] = &["usr/lib/systemd/systemd", "usr/bin/systemctl"];
+
+/// With a program of its own that starts others, since 255.
+const SYSTEMD_255: &[&str] = &[
+    "usr/lib/systemd/systemd",
+    "usr/lib/systemd/systemd-executor",
+    "usr/bin/systemctl",
+];
+
 pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "bullseye",
@@ -48,6 +59,7 @@ pub(crate) const SUITES: &[Suite] = &[
         updates: &[],
         security: true,
         qemu: &QEMU_SYSTEM_X86,
+        systemd: SYSTEMD,
         dom0s: &[&PV],
     },
     Suite {
@@ -57,6 +69,7 @@ pub(crate) const SUITES: &[Suite] = &[
         updates: &["-updates"],
         security: true,
         qemu: &QEMU_SYSTEM_XEN,
+        systemd: SYSTEMD,
         dom0s: &[&PV, &PVH],
     },
     Suite {
@@ -66,6 +79,7 @@ pub(crate) const SUITES: &[Suite] = &[
         updates: &["-updates"],
         security: true,
         qemu: &QEMU_SYSTEM_XEN,
+        systemd: SYSTEMD_255,
         dom0s: &[&PV, &PVH],
     },
     Suite {
@@ -75,6 +89,7 @@ pub(crate) const SUITES: &[Suite] = &[
         updates: &[],
         security: false,
         qemu: &QEMU_SYSTEM_XEN,
+        systemd: SYSTEMD_255,
         dom0s: &[&PV, &PVH],
     },
 ];

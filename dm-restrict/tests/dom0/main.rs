@@ -8,5 +8,7 @@ mod descriptors;
 mod guests;
 mod identity;
 mod instances;
+mod pages;
+mod services;
 mod serving;
 mod support;
