@@ -139,7 +139,7 @@ pub(crate) const ALONE: &[Alone] = &[
     },
 ];
 
-const OPEN: End = End::Said("OPEN: ");
+const OPEN: End = End::Said("pages pinned for one of a buffer");
 
 const fn hole(test: &'static str, ends: &'static [(&'static str, &'static str, End)]) -> Alone {
     Alone {
