@@ -115,8 +115,8 @@ pub(crate) fn of(device: Device, fd: BorrowedFd<'_>, domid: u16) -> Vec<KernelHo
 }
 
 /// Whether a page is pinned for an empty buffer. There is one page, with none behind it, and
-/// the list has room for it, because another buffer has two: then the driver finds that it
-/// has one page too many. Xen is not asked.
+/// the list has room for it, because the other buffers need two: then the driver finds that
+/// it has one page too many. Xen is not asked.
 fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
     let Some(pages) = Pages::reserve(4) else {
         return false;
@@ -132,7 +132,7 @@ fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
     }
     // SAFETY: as above. What is not there yet would not be pinned by the fast way.
     unsafe { pages.at.cast::<u8>().write_volatile(0) };
-    // The second is not to be had: without the hole, too, the driver goes no further.
+    // The others are not to be had: without the hole, too, the driver goes no further.
     let mut buffers = [buffer(0, 0), buffer(2, PAGE_SIZE), buffer(3, PAGE_SIZE)];
     let mut op = privcmd::DmOp {
         dom: domid,

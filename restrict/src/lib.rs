@@ -48,9 +48,10 @@
 //! but not its revocation. Handles that other code in the process opened are
 //! not known here. The kernel leaves some requests of a restricted handle
 //! unchecked (since Linux 6.6 one that takes any event channel port of dom0):
-//! [`EventChannel::kernel_holes`] and [`PrivCmd::kernel_holes`] name those of the
-//! running kernel, and the project's threat model says what they are worth. A process forked while another
-//! thread uses this crate may only call async-signal-safe functions, as always.
+//! [`restrict_all`], [`EventChannel::kernel_holes`] and [`PrivCmd::kernel_holes`] name those
+//! of the running kernel, and the project's `docs/kernel-holes.md` says what they are worth.
+//! A process forked while another thread uses this crate may only call async-signal-safe
+//! functions, as always.
 //!
 //! # Platforms
 //!

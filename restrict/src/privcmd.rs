@@ -132,10 +132,10 @@ impl PrivCmd<Restricted> {
 }
 
 impl<S: State> PrivCmd<S> {
-    /// Requests that this kernel has and does not check against a restriction
-    /// ([`KernelHole`]): a restricted handle is held to one domain only where a
-    /// filter refuses these ([`confine::xen_requests`](crate::confine::xen_requests)),
-    /// and then they are not named. Harmless to ask.
+    /// What this kernel does not check on a restricted handle ([`KernelHole`]), and no filter
+    /// of this process refuses: a restricted handle is held to one domain only where one
+    /// does ([`confine::xen_requests`](crate::confine::xen_requests)). What no filter can
+    /// refuse stays named. Harmless to ask.
     #[must_use]
     pub fn kernel_holes(&self) -> Vec<KernelHole> {
         let domid = self.handle.state().restricted().unwrap_or(GuestId::MAX);

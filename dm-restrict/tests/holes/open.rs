@@ -126,5 +126,5 @@ fn an_empty_buffer_pins_pages_without_end_with_the_filter_too() {
     let said = attempt(Filter::As("strict"), &["empty", "64"]);
     let pinned = pinned() - before;
     assert!(pinned >= 64, "{said:?}: {pinned}");
-    println!("OPEN: {said:?} to a confined program, and {pinned} pages pinned for one of a buffer");
+    println!("{said:?} to a confined program, and {pinned} pages pinned for one of a buffer");
 }

@@ -97,7 +97,7 @@ pub(crate) fn print(a: GuestId, b: GuestId, before: &[Seen], after: &[Seen]) -> 
     }
     println!("\n{count} attempts, {surprises} surprises");
     if holes > 0 {
-        println!("{holes} requests that this kernel has and does not check: docs/threat-model.md");
+        println!("{holes} requests that this kernel has and does not check: docs/kernel-holes.md");
     }
     surprises == 0 && before.len() == count && after.len() == count
 }

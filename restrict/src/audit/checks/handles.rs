@@ -180,15 +180,14 @@ impl View<'_> {
         let holes = holes.join(", ");
         let refused = match filter {
             Filter::Read if self.filters.is_some_and(Filters::are_sealed) => {
-                "which its filters, as they were read and run, refuse"
+                "which its filters refuse, as they were read and run"
             }
             Filter::Read => {
-                "which its filters, as they were read and run, refuse when its supervisor has \
+                "which its filters refuse, as they were read and run, once its supervisor has \
                  sealed it"
             }
             Filter::Recorded => {
-                "which the filter refuses that its launcher recorded, there in every thread by \
-                 /proc; `--filters` proves it"
+                "which its filter refuses, by its launcher's record and /proc (`--filters` proves it)"
             }
             Filter::Unknown => {
                 let text = "whether its filter refuses that, `--filters` tells";
