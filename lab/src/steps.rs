@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::artifacts::{TARGET, TESTS, Test};
+use crate::c_interface;
 use crate::host;
 use crate::paths;
 use crate::process;
@@ -44,7 +45,7 @@ const STEPS: &[Step] = &[
             "--workspace",
             "--all-targets",
             "--features",
-            "xen-restrict/tokio",
+            "xen-restrict/tokio,xen-restrict-capi/fuzzing",
             "--",
             "-Dwarnings",
         ]),
@@ -70,6 +71,7 @@ const STEPS: &[Step] = &[
         Cargo(&["test", "--package", "xen-restrict", "--features", "tokio"]),
     ),
     step("xen_sys without std", Function(build_without_std)),
+    step("the C interface, installed", Function(c_interface::check)),
 ];
 
 const ON_XEN: &str = "tests and demonstration on real Xen";
@@ -128,7 +130,7 @@ fn cargo(command: &mut Command) -> Result<()> {
 }
 
 fn need_packages() -> Result<()> {
-    host::need(&[host::BUILD, host::BOOT])
+    host::need(&[host::BUILD, host::BOOT, host::C])
 }
 
 /// Cargo's `--all-targets` leaves out test targets that have `test = false`.
