@@ -6,6 +6,7 @@ mod alone;
 mod artifacts;
 #[cfg(test)]
 mod book;
+mod c_interface;
 mod c_program;
 mod console;
 mod contents;
