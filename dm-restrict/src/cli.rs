@@ -202,7 +202,8 @@ pub(crate) struct Run {
     /// A limit of the process or its user, as nofile=1024; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parsed::<Limit>)]
     pub(crate) rlimit: Vec<Limit>,
-    /// A limit of all its processes: pids.max, memory.max, memory.swap.max; can be repeated
+    /// A limit of all its processes: pids.max, memory.max, memory.swap.max, cpu.max
+    /// (microseconds in each 100 ms), cpu.weight; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parsed::<CgroupLimit>)]
     pub(crate) cgroup: Vec<CgroupLimit>,
     /// Seals the program so many seconds after the start, if it does not say READY=1 before;

@@ -29,7 +29,7 @@ pub(crate) fn list(json: bool) -> Result<(), Box<dyn Error>> {
             profile,
             ..
         } = &record;
-        let phase = if record.sealed { "sealed" } else { "set-up" };
+        let phase = record.phase().name();
         let program = record
             .program
             .first()

@@ -89,21 +89,25 @@ fn what_run_confines_holds() {
 
 #[test]
 fn a_program_in_its_set_up_and_one_that_is_sealed_are_told_apart() {
-    for (after, words) in [
-        ("0", "as in phase sealed"),
-        ("600", "set-up, or sealed by its supervisor"),
+    for (after, phase, words) in [
+        ("0", "sealed", "as in phase sealed"),
+        ("600", "set-up", "set-up, or sealed by its supervisor"),
     ] {
         let running = started(Launcher::for_domain().options(["--seal-after", after]));
         let pid = running.program().to_string();
         let run = beside(&running, &["audit", "--json", "--filters", &pid]);
         let output = json(&run);
         let finding = &output["reports"][0]["findings"][3];
+        assert_eq!(output["reports"][0]["phase"], phase);
         assert_eq!(finding["check"], "xen-requests");
         assert!(
             finding["seen"].as_str().unwrap().contains(words),
             "{finding:#}"
         );
         assert_eq!(run.code, 0, "{run:?}");
+        let shown = beside(&running, &["audit", &pid]).stdout;
+        let title = format!("profile strict, {phase}, with");
+        assert!(shown.contains(&title), "{shown}");
         running.signal(Signal::SIGTERM);
         running.wait();
     }

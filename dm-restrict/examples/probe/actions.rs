@@ -21,13 +21,15 @@ use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::{
+        memfd::{MFdFlags, memfd_create},
         signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction},
+        uio::pwrite,
         wait::waitpid,
     },
     unistd::{ForkResult, Pid, execv, fork, setsid},
 };
 
-use crate::{attempts::attempts, io_word, report::report, word};
+use crate::{attempts::attempts, flood::flood, io_word, report::report, word};
 
 /// So much of a file that is shown.
 const SHOWN: u64 = 4096;
@@ -61,6 +63,7 @@ pub(crate) fn act(verb: &str, what: &OsStr) {
         "mkdir" => println!("mkdir {}", io_word(fs::create_dir(what))),
         "chdir" => println!("chdir {}", io_word(std::env::set_current_dir(what))),
         "fill" => fill(what),
+        "display" => display(number(what)),
         "fd" => fd(number(what)),
         "seal" => seal(),
         // Others.
@@ -73,6 +76,8 @@ pub(crate) fn act(verb: &str, what: &OsStr) {
         "connect" => println!("connect {}", io_word(UnixStream::connect(what))),
         "connect-abstract" => println!("connect {}", io_word(connect_abstract(what))),
         "notify" => notify(what),
+        "child-notify" => child_notify(what),
+        "flood" => flood(what),
         "ioctl" => ioctl(what),
         "type" => type_into(number(what)),
         // Its standard output.
@@ -146,6 +151,14 @@ fn fill(what: &OsStr) {
             Err(error) => return println!("fill {written} {}", io_word::<()>(Err(error))),
         }
     }
+}
+
+/// A file in memory of so many bytes, as QEMU 10 keeps its screen in one.
+fn display(bytes: libc::off_t) {
+    let screen = memfd_create(c"display-surface", MFdFlags::MFD_CLOEXEC).unwrap();
+    let sized = nix::unistd::ftruncate(&screen, bytes);
+    let written = sized.and_then(|()| pwrite(&screen, &[7; 4096], bytes - 4096));
+    println!("display {}", word(written));
 }
 
 /// What a descriptor is.
@@ -234,6 +247,19 @@ fn notify(what: &OsStr) {
     let socket = std::env::var_os("NOTIFY_SOCKET").unwrap();
     let sent = UnixDatagram::unbound().and_then(|unbound| unbound.send_to(what.as_bytes(), socket));
     println!("notify {}", io_word(sent));
+}
+
+/// The same, said by a process that it started, in a session of its own.
+fn child_notify(what: &OsStr) {
+    // SAFETY: one thread.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Parent { child } => word_of("child", waitpid(child, None)),
+        ForkResult::Child => {
+            setsid().unwrap();
+            notify(what);
+            std::process::exit(0);
+        }
+    }
 }
 
 /// A request on descriptor 0, without an argument.

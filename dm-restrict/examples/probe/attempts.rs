@@ -99,6 +99,7 @@ pub(crate) fn attempts() {
         ("socket-netlink", libc::SYS_socket, [16, 3, 0, 0, 0]),
         ("socket-packet", libc::SYS_socket, [17, 3, 0, 0, 0]),
         ("socket-vsock", libc::SYS_socket, [40, 1, 0, 0, 0]),
+        ("fcntl-SETLK", libc::SYS_fcntl, [1, 6, zero, 0, 0]),
         ("ioctl-TIOCSTI", libc::SYS_ioctl, [0, 0x5412, zero, 0, 0]),
         ("prctl-SET_DUMPABLE", libc::SYS_prctl, [4, 1, 0, 0, 0]),
         ("seccomp-listener", libc::SYS_seccomp, [1, 8, zero, 0, 0]),

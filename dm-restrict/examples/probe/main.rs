@@ -7,6 +7,7 @@
 
 mod actions;
 mod attempts;
+mod flood;
 mod report;
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt as _};

@@ -38,6 +38,9 @@ fn title(report: &Report) -> String {
         title += &format!(", instance {}", instance.escape_default());
     }
     title += &format!(", profile {}", report.profile);
+    if let Some(phase) = report.phase {
+        title += &format!(", {}", phase.name());
+    }
     let others = report.processes.len().saturating_sub(1);
     if others > 0 {
         title += &format!(", with {others} more of its own");

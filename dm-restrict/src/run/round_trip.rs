@@ -71,8 +71,8 @@ fn named() -> impl Strategy<Value = [Option<String>; 2]> {
 fn any_launch() -> impl Strategy<Value = Launch> {
     let limits = values(&["nofile", "as", "core"], &["0", "7", "unlimited"]);
     let groups = values(
-        &["pids.max", "memory.max", "memory.swap.max"],
-        &["0", "7", "1G", "max"],
+        &["pids.max", "memory.max", "memory.swap.max", "cpu.max"],
+        &["1000", "7G", "1G", "max"],
     );
     let fds = values(&["log", "stdin", "a-b", "\"x\""], &["0", "5", "2147483647"]);
     let seal = prop_oneof![

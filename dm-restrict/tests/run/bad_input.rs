@@ -25,6 +25,7 @@ fn names_there_are_none_of_are_answered_with_those_there_are() {
         (["--rlimit", "nofile"], "NAME=VALUE"),
         (["--rlimit", "nofile=-1"], "a number, or unlimited"),
         (["--cgroup", "cpu.max=1"], "pids.max, memory.max"),
+        (["--cgroup", "cpu.weight=max"], "1 to 10000"),
         (["--tmp", "0"], "size"),
         (["--tmp", "1T"], "size"),
         (["--tmp", "99999999999G"], "size"),

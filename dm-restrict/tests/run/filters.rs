@@ -55,7 +55,7 @@ fn what_was_refused_is_named() {
 
 /// Every request of Xen's devices, on /dev/null, which knows none: what arrives there is
 /// ENOTTY.
-fn requests() -> Vec<String> {
+pub(crate) fn requests() -> Vec<String> {
     POLICY
         .iter()
         .map(|row| format!("ioctl={:x}", row.number))
@@ -63,7 +63,7 @@ fn requests() -> Vec<String> {
 }
 
 #[track_caller]
-fn answered(lines: &[&str], allowed: impl Fn(Allowed) -> bool) {
+pub(crate) fn answered(lines: &[&str], allowed: impl Fn(Allowed) -> bool) {
     answered_with(Mapping::Always, lines, allowed);
 }
 

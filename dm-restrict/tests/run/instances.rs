@@ -22,7 +22,7 @@ use crate::support::{
 };
 
 /// Another command where `running` is, and sees the same /run.
-fn beside(running: &Running, arguments: &[&str]) -> (String, String, i32) {
+pub(crate) fn beside(running: &Running, arguments: &[&str]) -> (String, String, i32) {
     let namespace = fs::File::open(format!("/proc/{}/ns/mnt", running.supervisor())).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_dm-restrict"));
     command.args(arguments);
@@ -45,7 +45,7 @@ fn beside(running: &Running, arguments: &[&str]) -> (String, String, i32) {
     )
 }
 
-fn of_domain() -> Launcher {
+pub(crate) fn of_domain() -> Launcher {
     Launcher::bare().options([
         "--domid",
         "7",

@@ -57,6 +57,20 @@ fn an_end_by_a_limit_or_a_filter_is_explained() {
     assert!(ended.stderr.contains("system call filter"), "{ended:?}");
 }
 
+/// QEMU 10 keeps its display in a memory file, which counts as a file.
+#[test]
+fn a_display_of_4k_has_room_and_in_libxls_way_its_end_is_explained() {
+    let display = format!("display={}", 3840 * 2160 * 4);
+    let ended = Launcher::new().probe_does([&display]).with_code(0);
+    assert_eq!(ended.stdout, "display ok\n", "{ended:?}");
+    let libxl = || Launcher::new().options(["--profile", "libxl"]);
+    let ended = libxl().probe_does([&display]).with_code(128 + 25);
+    assert!(ended.stderr.contains("raise --rlimit fsize"), "{ended:?}");
+    let raised = libxl().options(["--rlimit", "fsize=1073741824"]);
+    let ended = raised.probe_does([&display]).with_code(0);
+    assert_eq!(ended.stdout, "display ok\n", "{ended:?}");
+}
+
 #[test]
 fn signals_are_passed_on() {
     let mut running =

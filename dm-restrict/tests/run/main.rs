@@ -16,6 +16,7 @@ mod instances;
 mod lifecycle;
 mod mechanisms;
 mod output;
+mod phases;
 mod root;
 mod sealed;
 mod swapped;

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     GuestId,
-    confine::{Mechanism, Profile},
+    confine::{Mechanism, Profile, xen_requests::Phase},
 };
 
 /// What is to be thought of one check, the worst last.
@@ -163,6 +163,9 @@ pub struct Report {
     /// Without these.
     #[serde(serialize_with = "names_of_mechanisms")]
     pub without: Vec<Mechanism>,
+    /// Its phase, as far as its supervisor has recorded it; none if nobody did.
+    #[serde(serialize_with = "maybe_phase")]
+    pub phase: Option<Phase>,
     /// The worst of all. What is not observable or not asked for does not count: it is
     /// `Holds`, `NotObserved` or `Fails`.
     pub verdict: Verdict,
@@ -243,4 +246,12 @@ fn name_of_profile<S: Serializer>(profile: &Profile, to: S) -> Result<S::Ok, S::
 )]
 fn maybe_domid<S: Serializer>(domid: &Option<GuestId>, to: S) -> Result<S::Ok, S::Error> {
     domid.map(GuestId::get).serialize(to)
+}
+
+#[allow(
+    clippy::ref_option,
+    reason = "serde calls it with a reference to the field"
+)]
+fn maybe_phase<S: Serializer>(phase: &Option<Phase>, to: S) -> Result<S::Ok, S::Error> {
+    phase.map(Phase::name).serialize(to)
 }

@@ -67,6 +67,15 @@ const PLANTED: &str = "outside, such a file gives this identity to who runs it";
 const URGENT: &str = "kernels had a hole there, and nobody uses it on local sockets";
 const NO_URGENT: &str = "no urgent data (MSG_OOB)";
 const OOB: u32 = bits(libc::MSG_OOB);
+/// Of `F_OFD_GETLK` a program learns that it cannot: QEMU then does without.
+const NO_LOCKS: &[Test] = &[
+    IsNot(1, bits(libc::F_SETLK)),
+    IsNot(1, bits(libc::F_SETLKW)),
+    IsNot(1, bits(libc::F_OFD_GETLK)),
+    IsNot(1, bits(libc::F_OFD_SETLK)),
+    IsNot(1, bits(libc::F_OFD_SETLKW)),
+];
+const LOCKS: &str = "the kernel keeps any number of them, and counts them for nobody";
 const LOCAL: &[Case] = &[case(
     "AF_UNIX",
     &[Is(0, bits(libc::AF_UNIX))],
@@ -99,6 +108,7 @@ pub(super) const CHECKED: &[Checked] = &[
             case(NO_SET_IDS, &[HasNone(3, SET_IDS)], PLANTED),
         ],
     ),
+    checked("fcntl", &[case("no record lock", NO_LOCKS, LOCKS)]),
     checked(
         "creat",
         &[case(NO_SET_IDS, &[HasNone(1, SET_IDS)], PLANTED)],

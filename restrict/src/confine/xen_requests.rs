@@ -32,6 +32,17 @@ pub enum Phase {
     Sealed,
 }
 
+impl Phase {
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SetUp => "set-up",
+            Self::Sealed => "sealed",
+        }
+    }
+}
+
 /// Until when a request is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {

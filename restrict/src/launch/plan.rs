@@ -44,7 +44,7 @@ pub struct Plan {
     pub(crate) named: Vec<Named>,
     pub(crate) limits: Vec<Limit>,
     pub(crate) cgroup: Option<cgroup::Parent>,
-    pub(crate) cgroup_limits: [CgroupLimit; 3],
+    pub(crate) cgroup_limits: Vec<CgroupLimit>,
     pub(crate) landlock_abi: Option<u32>,
     pub(crate) absent: Vec<MechanismError>,
 }
@@ -203,7 +203,7 @@ impl Plan {
                 .and_then(Limit::value)
         };
         let pids = match self.applies(Mechanism::Cgroup) {
-            true => self.cgroup_limits[0].value(),
+            true => CgroupLimit::value(&self.cgroup_limits, "pids.max"),
             false => None,
         };
         let threads = limit("nproc").into_iter().chain(pids).min();

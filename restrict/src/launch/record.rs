@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::confine::xen_requests::Phase;
+
 /// The version of the form.
 pub const RECORD_VERSION: u32 = 1;
 
@@ -60,6 +62,17 @@ pub struct Record {
     /// Whether it maps guest memory until it is sealed only.
     #[serde(default)]
     pub seal_mapping: bool,
+}
+
+impl Record {
+    /// How far it is, as far as the supervisor knows.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.sealed {
+            true => Phase::Sealed,
+            false => Phase::SetUp,
+        }
+    }
 }
 
 /// A mechanism that was to be applied and is not there.

@@ -36,7 +36,7 @@ use super::{
 use crate::broker::Broker;
 use crate::confine::{
     Mechanism, MechanismError, Profile,
-    cgroup::{Leaf, Limits, remove_stale},
+    cgroup::{Leaf, remove_stale},
     fds::null,
     named::{self, Copied},
     namespaces,
@@ -358,14 +358,10 @@ impl Plan {
         let Some(parent) = &self.cgroup else {
             return Ok(None);
         };
-        let [pids, memory, swap] = self.cgroup_limits.map(super::CgroupLimit::value);
+        let limits = super::CgroupLimit::limits(&self.cgroup_limits);
         let name = format!("{}-{}", self.key(), self.instance());
         remove_stale(parent, &name)?;
-        Ok(Some(Leaf::create(
-            parent,
-            &name,
-            Limits { pids, memory, swap },
-        )?))
+        Ok(Some(Leaf::create(parent, &name, limits)?))
     }
 
     fn arguments(&self) -> Result<Vec<CString>, LaunchError> {

@@ -81,6 +81,10 @@ pub enum Event {
     Warning(String),
 }
 
+/// Said of a control group.
+const NO_CPU: &str = "there is no controller cpu for its control group: each of its threads or sessions \
+                      has as large a part of the processors as any other of the machine";
+
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -238,6 +242,9 @@ impl Plan {
             capabilities::have(KEPT | UNTIL_SEALED, "the supervisor")?;
         }
         let mut started = self.start()?;
+        if started.leaf.as_ref().is_some_and(|leaf| !leaf.shares_cpu()) {
+            tell(Event::Warning(NO_CPU.into()));
+        }
         let mut record = self.record(&started)?;
         let control = match instance {
             Some(instance) => {

@@ -112,6 +112,7 @@ fn a_leaf_has_its_limits_before_anybody_is_in_it() {
         pids: Some(20),
         memory: Some(64 << 20),
         swap: Some(0),
+        ..Limits::default()
     };
     let leaf = leaf("7-limits", limits);
     let path = leaf.path().to_owned();
@@ -133,6 +134,30 @@ fn a_leaf_has_its_limits_before_anybody_is_in_it() {
     );
     drop(leaf);
     assert!(!path.exists());
+}
+
+/// The controller `cpu` is on where there is one, whether anything is asked of it or not.
+#[test]
+fn each_leaf_is_one_of_those_that_share_the_processors() {
+    let folder = Path::new(ROOT).join("dm-restrict");
+    let first = leaf("7-plain", Limits::default());
+    assert!(first.shares_cpu());
+    assert_eq!(value(first.path(), "cpu.weight"), "100");
+    assert_eq!(value(first.path(), "cpu.max"), "max 100000");
+    assert_eq!(value(&folder, "cpu.weight"), "100");
+    let limits = Limits {
+        cpu_weight: Some(50),
+        cpu_max: Some(20_000),
+        ..Limits::default()
+    };
+    let second = leaf("8-less", limits);
+    assert_eq!(value(second.path(), "cpu.weight"), "50");
+    assert_eq!(value(second.path(), "cpu.max"), "20000 100000");
+    // Two of them count for two.
+    assert_eq!(value(&folder, "cpu.weight"), "200");
+    first.remove().unwrap();
+    assert_eq!(value(&folder, "cpu.weight"), "100");
+    drop(second);
 }
 
 #[test]
@@ -295,6 +320,12 @@ fn joining_works_from_a_namespace_of_ones_own() {
 
 #[test]
 fn a_limit_that_the_kernel_refuses_leaves_no_leaf() {
+    let limits = Limits {
+        cpu_weight: Some(10_001),
+        ..Limits::default()
+    };
+    let error = Leaf::create(&parent(), "7-refused", limits).unwrap_err();
+    assert!(error.reason.contains("cpu.weight"), "{error}");
     let limits = Limits {
         pids: Some(1 << 40),
         ..Limits::default()

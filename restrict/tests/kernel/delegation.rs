@@ -19,6 +19,8 @@ const LIMITS: Limits = Limits {
     pids: Some(9),
     memory: Some(32 << 20),
     swap: None,
+    cpu_weight: None,
+    cpu_max: None,
 };
 
 /// Makes a unit's group, and puts this process into it.
@@ -84,6 +86,34 @@ fn systemds_mark_makes_it_ours() {
 #[test]
 fn the_mark_that_any_owner_can_set_does_too() {
     alone(|| supervisor_and_leaf_are_side_by_side(&unit("user.service", c"user.delegate")));
+}
+
+/// Its manager has the controller cpu, and does not pass it on.
+#[test]
+fn without_the_controller_cpu_it_is_a_group_that_says_so() {
+    alone(|| {
+        let unit = unit("no-cpu.service", c"trusted.delegate");
+        let root = unit.parent().unwrap();
+        for above in ["dm-restrict", "."] {
+            let on = root.join(above).join("cgroup.subtree_control");
+            assert!(!on.exists() || fs::write(on, "-cpu").is_ok(), "{above}");
+        }
+        let parent = probe().unwrap();
+        let leaf = Leaf::create(&parent, "7-dm", LIMITS).unwrap();
+        assert!(!leaf.shares_cpu());
+        assert_eq!(value(leaf.path(), "pids.max"), "9");
+        let limits = Limits {
+            cpu_max: Some(1000),
+            ..LIMITS
+        };
+        let error = Leaf::create(&parent, "8-dm", limits).unwrap_err();
+        assert!(
+            error.reason.ends_with("has not the controller cpu"),
+            "{error}"
+        );
+        assert!(!unit.join("8-dm").exists());
+        leaf.remove().unwrap();
+    });
 }
 
 #[test]

@@ -278,6 +278,47 @@ fn ioctls_are_the_harmless_ones_whatever_the_high_half_says() {
 }
 
 #[test]
+fn record_locks_are_refused_and_whole_files_are_locked() {
+    alone(|| {
+        seccomp::enforce().unwrap();
+        let file = tempfile();
+        let mut lock = libc::flock {
+            l_type: 1,
+            l_whence: 0,
+            l_start: 0,
+            l_len: 1,
+            l_pid: 0,
+        };
+        let at = address(&mut lock);
+        let ask = |command: i32, high: u64| {
+            let command = high | u64::from(command.cast_unsigned());
+            call(libc::SYS_fcntl, [fd(&file), command, at])
+        };
+        for high in [0, HIGH] {
+            for refused in [
+                libc::F_SETLK,
+                libc::F_SETLKW,
+                libc::F_OFD_GETLK,
+                libc::F_OFD_SETLK,
+                libc::F_OFD_SETLKW,
+            ] {
+                assert_eq!(ask(refused, high), EPERM);
+            }
+            assert_eq!(ask(libc::F_GETLK, high), Ok(0));
+        }
+        assert_eq!(call(libc::SYS_fcntl, [fd(&file), 1, 0]), Ok(1));
+        let exclusive = u64::from(libc::LOCK_EX.cast_unsigned());
+        assert_eq!(call(libc::SYS_flock, [fd(&file), exclusive]), Ok(0));
+    });
+}
+
+/// In memory.
+fn tempfile() -> std::fs::File {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    memfd_create(c"file", MFdFlags::MFD_CLOEXEC).unwrap().into()
+}
+
+#[test]
 fn a_program_can_take_more_from_itself_and_nothing_back() {
     alone(|| {
         seccomp::enforce().unwrap();

@@ -78,6 +78,7 @@ impl View<'_> {
             instance: record.map(|record| text::plain(&record.instance)),
             profile: self.expectation.profile,
             without: self.expectation.without.clone(),
+            phase: record.map(|record| record.phase()),
             verdict: Verdict::NotObserved,
             moment: Moment::Changing,
             looks: 0,

@@ -76,6 +76,13 @@ impl Dir {
         Ok(unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)?)
     }
 
+    /// How many groups are in it.
+    pub(super) fn children(&self) -> usize {
+        // Each has a link to it, and it has two of its own.
+        let links = fstat(&self.fd).map_or(2, |stat| stat.st_nlink);
+        usize::try_from(links).unwrap_or(2).saturating_sub(2)
+    }
+
     pub(super) fn file(&self, name: &str, access: OFlag) -> io::Result<File> {
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(openat(&self.fd, name, flags, Mode::empty())?.into())

@@ -23,8 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LONG_PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_NAME: usize = 200;
+const CPU_WEIGHT: &str = "cpu.weight";
+/// Of a group of which nothing else was said, and the most there can be.
+const WEIGHT: usize = 100;
+const MOST_WEIGHT: usize = 10_000;
 
-/// What all processes of a leaf may use together; `None` is unlimited.
+/// What all processes of a leaf may use together; `None` is unlimited, or as the kernel
+/// sets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// pids.max: processes and threads.
@@ -34,6 +39,11 @@ pub struct Limits {
     /// memory.swap.max, in bytes. Without effect where the kernel does not count swap
     /// (`swapaccount=0`).
     pub swap: Option<u64>,
+    /// cpu.weight, 1 to 10000: its part of processors that others want, too, next to the
+    /// 100 of other groups, and however many threads it has.
+    pub cpu_weight: Option<u64>,
+    /// cpu.max: microseconds of processors in each 100 ms, 1000 or more.
+    pub cpu_max: Option<u64>,
 }
 
 /// A control group for one program, empty at first; removed when dropped, if it is
@@ -44,6 +54,7 @@ pub struct Limits {
 pub struct Leaf {
     files: Files,
     group: Group,
+    shares_cpu: bool,
 }
 
 /// Opened once: they go on working when the process has given up the rest.
@@ -66,6 +77,7 @@ struct Group {
     path: PathBuf,
     /// The process that made it, until it was removed.
     owner: Option<u32>,
+    in_folder: bool,
 }
 
 impl Leaf {
@@ -80,13 +92,25 @@ impl Leaf {
     /// kernel refuses. Then no group is left.
     pub fn create(parent: &Parent, name: &str, limits: Limits) -> Result<Self, MechanismError> {
         check(name)?;
-        let group = Group::make(parent.ready()?, name)?;
+        let group = Group::make(parent.ready()?, name, parent.has_folder())?;
         let dir = group.leaves.child(name);
         let dir = dir.map_err(|error| failed(format!("open {:?}", group.path), &error))?;
         limits.set(&dir)?;
         let files = Files::open(&dir);
         let files = files.map_err(|error| failed(format!("open the files of {dir}"), &error))?;
-        Ok(Self { files, group })
+        let shares_cpu = dir.has(CPU_WEIGHT);
+        Ok(Self {
+            files,
+            group,
+            shares_cpu,
+        })
+    }
+
+    /// Whether it has its part of the processors as one, by the controller `cpu`. Without,
+    /// each of its threads or sessions counts like any other of the machine.
+    #[must_use]
+    pub fn shares_cpu(&self) -> bool {
+        self.shares_cpu
     }
 
     /// Its folder.
@@ -223,10 +247,19 @@ impl Limits {
             let written = dir.write(file, value);
             written.map_err(|error| failed(format!("write {value} to {dir}/{file}"), &error))
         };
+        if (self.cpu_weight.or(self.cpu_max)).is_some() && !dir.has(CPU_WEIGHT) {
+            return Err(absent(
+                format!("the control group {dir} has not the controller cpu"),
+                "leave cpu.weight and cpu.max out; or use a kernel with CONFIG_CFS_BANDWIDTH, boot \
+                 without cgroup_disable=cpu, and let version 1 not have it",
+            ));
+        }
         let limits = [
             ("pids.max", self.pids),
             ("memory.max", self.memory),
             ("memory.swap.max", self.swap),
+            (CPU_WEIGHT, self.cpu_weight),
+            ("cpu.max", self.cpu_max),
         ];
         for (file, limit) in limits {
             // Swap is not there where the kernel does not count it.
@@ -255,16 +288,28 @@ impl Files {
 }
 
 impl Group {
-    fn make(leaves: Dir, name: &str) -> Result<Self, MechanismError> {
+    fn make(leaves: Dir, name: &str, in_folder: bool) -> Result<Self, MechanismError> {
         let made = leaves.make(name);
         made.map_err(|error| failed(format!("make the control group {name} in {leaves}"), &error))?;
         let path = leaves.path().join(name);
-        Ok(Self {
+        let group = Self {
             leaves,
             name: name.into(),
             path,
             owner: Some(process::id()),
-        })
+            in_folder,
+        };
+        group.weigh();
+        Ok(group)
+    }
+
+    /// The folder of ours counts for all that are in it.
+    fn weigh(&self) {
+        if self.in_folder {
+            let weight = (WEIGHT * self.leaves.children().max(1)).min(MOST_WEIGHT);
+            // Without the controller there is none.
+            let _ = self.leaves.write(CPU_WEIGHT, &weight.to_string());
+        }
     }
 
     fn remove(&mut self) -> Result<(), MechanismError> {
@@ -279,7 +324,10 @@ impl Group {
                 .remove(&self.name)
                 .map_err(|error| (error.kind(), error))
             {
-                Ok(()) | Err((io::ErrorKind::NotFound, _)) => return Ok(()),
+                Ok(()) | Err((io::ErrorKind::NotFound, _)) => {
+                    self.weigh();
+                    return Ok(());
+                }
                 Err((io::ErrorKind::ResourceBusy, _)) if Instant::now() < deadline => {
                     thread::sleep(PAUSE);
                 }

@@ -10,7 +10,8 @@
 //! use xen_restrict::confine::cgroup::{self, Leaf, Limits};
 //! let parent = cgroup::probe()?;
 //! cgroup::remove_stale(&parent, "7-dm")?;
-//! let limits = Limits { pids: Some(64), memory: Some(512 << 20), swap: Some(0) };
+//! let (pids, memory, swap) = (Some(64), Some(512 << 20), Some(0));
+//! let limits = Limits { pids, memory, swap, ..Limits::default() };
 //! let leaf = Leaf::create(&parent, "7-dm", limits)?;
 //! // In the child, before exec: leaf.join()?;
 //! // When it has ended:

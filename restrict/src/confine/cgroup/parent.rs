@@ -174,6 +174,11 @@ impl Parent {
         }
     }
 
+    /// Whether the folder of the leaves is a group of ours, with the leaves and nothing else.
+    pub(super) fn has_folder(&self) -> bool {
+        self.kind == Kind::Root
+    }
+
     /// The folder of the leaves, if there is one.
     pub(super) fn leaves(&self) -> io::Result<Option<Dir>> {
         match self.kind {
@@ -212,11 +217,15 @@ fn enable(dir: &Dir) -> Result<(), MechanismError> {
         let on =
             on.map_err(|error| failed(format!("read {dir}/cgroup.subtree_control"), &error))?;
         if missing(&on).is_empty() {
+            enable_cpu(dir, &on);
             return Ok(());
         }
         let request = CONTROLLERS.map(|name| format!("+{name}")).join(" ");
         match dir.write("cgroup.subtree_control", &request) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                enable_cpu(dir, &on);
+                return Ok(());
+            }
             Err(error)
                 if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
             {
@@ -228,6 +237,14 @@ fn enable(dir: &Dir) -> Result<(), MechanismError> {
                 return Err(failed(what, &error));
             }
         }
+    }
+}
+
+/// Where there is the controller. A kernel with `CONFIG_RT_GROUP_SCHED` refuses it while a
+/// process has real-time priority.
+fn enable_cpu(dir: &Dir, on: &str) {
+    if !on.split_ascii_whitespace().any(|name| name == "cpu") {
+        let _ = dir.write("cgroup.subtree_control", "+cpu");
     }
 }
 

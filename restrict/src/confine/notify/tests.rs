@@ -2,6 +2,8 @@
 //! With real listeners. A filter is loaded for one thread, so one process is both the
 //! program and its supervisor.
 
+mod races;
+
 use std::{
     ffi::c_void,
     fs::File,

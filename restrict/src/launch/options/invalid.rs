@@ -96,7 +96,10 @@ pub enum InvalidOption {
     #[error("--grants brokered is of no use without gntdev in --xen")]
     GrantsWithoutDevice,
     /// Not a limit of a control group.
-    #[error("\"{0}\" is not a limit: pids.max, memory.max or memory.swap.max = a number, or max")]
+    #[error(
+        "\"{0}\" is not a limit: pids.max, memory.max, memory.swap.max, cpu.max (1000 or more) = a \
+             number, or max; cpu.weight = 1 to 10000"
+    )]
     CgroupLimit(String),
     /// A size that is no size.
     #[error("\"{0}\" is not a size: a number of bytes, or one with K, M or G, above 0")]
