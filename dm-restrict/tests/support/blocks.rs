@@ -10,46 +10,34 @@
 //! | `<!-- file: PATH -->` | compares it with that file of the project |
 //! | `<!-- not run: WHY -->` | leaves it alone |
 
+macro_rules! pages {
+    ($($path:literal,)*) => {
+        &[$(($path, include_str!(concat!("../../../", $path))),)*]
+    };
+}
+
 /// Every page, by its path in the project.
-pub(crate) const PAGES: &[(&str, &str)] = &[
-    ("README.md", include_str!("../../../README.md")),
-    ("docs/abi.md", include_str!("../../../docs/abi.md")),
-    ("docs/audit.md", include_str!("../../../docs/audit.md")),
-    (
-        "docs/campaign.md",
-        include_str!("../../../docs/campaign.md"),
-    ),
-    (
-        "docs/compatibility.md",
-        include_str!("../../../docs/compatibility.md"),
-    ),
-    (
-        "docs/confinement.md",
-        include_str!("../../../docs/confinement.md"),
-    ),
-    ("docs/doctor.md", include_str!("../../../docs/doctor.md")),
-    (
-        "docs/grant-broker.md",
-        include_str!("../../../docs/grant-broker.md"),
-    ),
-    (
-        "docs/identity.md",
-        include_str!("../../../docs/identity.md"),
-    ),
-    (
-        "docs/kernel-facts.md",
-        include_str!("../../../docs/kernel-facts.md"),
-    ),
-    ("docs/lab.md", include_str!("../../../docs/lab.md")),
-    (
-        "docs/performance.md",
-        include_str!("../../../docs/performance.md"),
-    ),
-    ("docs/recipes.md", include_str!("../../../docs/recipes.md")),
-    (
-        "docs/threat-model.md",
-        include_str!("../../../docs/threat-model.md"),
-    ),
+pub(crate) const PAGES: &[(&str, &str)] = pages![
+    "README.md",
+    "docs/SUMMARY.md",
+    "docs/abi.md",
+    "docs/audit.md",
+    "docs/c-api.md",
+    "docs/campaign.md",
+    "docs/comparison.md",
+    "docs/compatibility.md",
+    "docs/confinement.md",
+    "docs/design.md",
+    "docs/doctor.md",
+    "docs/grant-broker.md",
+    "docs/identity.md",
+    "docs/kernel-facts.md",
+    "docs/kernel-holes.md",
+    "docs/lab.md",
+    "docs/performance.md",
+    "docs/profiles.md",
+    "docs/recipes.md",
+    "docs/threat-model.md",
 ];
 
 /// A fenced block.
