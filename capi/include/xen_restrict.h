@@ -6,8 +6,9 @@
  * Results     A function returns 0 or a number that its documentation names, or the negative
  *             of an errno(3): -EPERM. xr_error() has the reason in words, with a remedy.
  *             "Errors" names what to expect; -ENOTRECOVERABLE from any of them is a bug of the
- *             library that was contained. The library prints nothing, ends nothing and
- *             handles no signal.
+ *             library that was contained. The library prints nothing and handles no signal.
+ *             It ends the process by abort(3) in one case: a filter of system calls keeps it
+ *             from revoking a handle, which it has promised.
  * Handles     A pointer to xr_privcmd and its like is a handle: a number, that leads to no
  *             memory. NULL is refused with EINVAL; a handle that is closed, of another kind,
  *             or none at all, with EBADF. That holds for each pointer that could be mistaken
