@@ -615,9 +615,9 @@ int xr_privcmd_fd(const struct xr_privcmd *privcmd);
 // Fork: usable.
 int xr_privcmd_kernel_holes(const struct xr_privcmd *privcmd);
 
-// One guest, as its device model acts on it. On a restricted handle it is the one that
-// that is restricted to, and `domid` is that or 0. `*out` is the caller's, to be closed by
-// xr_close(); it keeps the device open.
+// One guest, as its device model acts on it. Of a restricted handle it is the only one, and
+// `domid` is its or 0. `*out` is the caller's, to be closed by xr_close(); it keeps the
+// device open.
 //
 // Returns 0.
 // Errors: EINVAL, EBADF; EPERM: the handle is restricted to another guest; EMFILE.
