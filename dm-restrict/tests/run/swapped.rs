@@ -24,6 +24,15 @@ use crate::support::launcher::{Launcher, open_to_all};
 /// With one, what is seldom would not be seen.
 const LAUNCHES: usize = 40;
 
+/// Stops the renaming when it goes.
+struct Stops<'s>(&'s AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Launches with `tree` bound, which is a directory with a file or one with what `live`
 /// puts there, in turns and without a pause.
 fn never_bound(live: impl Fn(&Path)) {
@@ -37,6 +46,8 @@ fn never_bound(live: impl Fn(&Path)) {
     live(&other);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        // Also where a check below fails.
+        let _stopped = Stops(&stop);
         scope.spawn(|| {
             while !stop.load(Relaxed) {
                 let swapped = renameat2(
@@ -61,7 +72,6 @@ fn never_bound(live: impl Fn(&Path)) {
                 _ => wrong += 1,
             }
         }
-        stop.store(true, Relaxed);
         assert_eq!(wrong, 0, "of {LAUNCHES}, {started} as they should be");
     });
 }
