@@ -69,27 +69,15 @@ const FAULT: End = End::Console("[#1]");
 pub(crate) const ALONE: &[Alone] = &[
     hole(
         "open::a_port_of_another_process_is_taken_and_its_owner_falls",
-        &[
-            ("trixie", "pv", EVTCHN),
-            ("trixie", "pvh", EVTCHN),
-            ("sid", "pv", EVTCHN),
-        ],
+        &[("trixie", "pv", EVTCHN), ("trixie", "pvh", EVTCHN)],
     ),
     hole(
         "open::ports_of_xenstored_are_taken_and_it_falls",
-        &[
-            ("trixie", "pv", EVTCHN),
-            ("trixie", "pvh", EVTCHN),
-            ("sid", "pv", EVTCHN),
-        ],
+        &[("trixie", "pv", EVTCHN), ("trixie", "pvh", EVTCHN)],
     ),
     hole(
         "open::ports_of_the_kernel_are_lost_and_dom0_hangs",
-        &[
-            ("trixie", "pv", End::Hang),
-            ("trixie", "pvh", End::Hang),
-            ("sid", "pv", End::Hang),
-        ],
+        &[("trixie", "pv", End::Hang), ("trixie", "pvh", End::Hang)],
     ),
     hole(
         "open::more_frames_than_the_mapping_has_go_over_its_neighbours",
@@ -98,7 +86,6 @@ pub(crate) const ALONE: &[Alone] = &[
             ("bookworm", "pvh", BAD_PAGE_MAP),
             ("trixie", "pv", BAD_PAGE_MAP),
             ("trixie", "pvh", BAD_PAGE_MAP),
-            ("sid", "pv", BAD_PAGE_MAP),
         ],
     ),
     hole(
@@ -107,16 +94,11 @@ pub(crate) const ALONE: &[Alone] = &[
     ),
     hole(
         "open::a_resource_mapped_twice_is_a_bug_of_the_kernel",
-        &[("bookworm", "pvh", PRIVCMD), ("trixie", "pvh", PRIVCMD)],
+        &[("trixie", "pvh", PRIVCMD)],
     ),
     hole(
         "open::a_mapping_that_is_not_privcmds_is_a_bug_of_the_kernel",
-        &[
-            ("bullseye", "pv", REMAP),
-            ("bookworm", "pv", REMAP),
-            ("trixie", "pv", REMAP),
-            ("sid", "pv", REMAP),
-        ],
+        &[("bookworm", "pv", REMAP), ("trixie", "pv", REMAP)],
     ),
     hole(
         "open::a_moved_mapping_is_freed_while_it_is_used",
@@ -125,12 +107,11 @@ pub(crate) const ALONE: &[Alone] = &[
             ("bookworm", "pvh", FAULT),
             ("trixie", "pv", REFUSED),
             ("trixie", "pvh", FAULT),
-            ("sid", "pv", REFUSED),
         ],
     ),
     hole(
         "open::an_empty_buffer_pins_pages_without_end_with_the_filter_too",
-        &[("bookworm", "pv", OPEN), ("sid", "pv", OPEN)],
+        &[("bookworm", "pv", OPEN)],
     ),
     Alone {
         program: &KERNEL,

@@ -9,7 +9,10 @@ use crate::support::{open, raw_number};
 /// The sizes of arguments that occur in any of Linux's versions, and some more.
 const SIZES: [u32; 12] = [0, 1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48];
 
-/// Every number of the types, in each of these sizes and all directions, without an argument:
+/// None, and to the kernel: those that occur.
+const DIRECTIONS: [u32; 2] = [0, 1];
+
+/// Every number of the types, in each of these sizes and directions, without an argument:
 /// a request that is there misses it, and has no effect.
 #[test]
 fn no_driver_knows_a_number_that_is_not_in_the_policy() {
@@ -25,7 +28,7 @@ fn no_driver_knows_a_number_that_is_not_in_the_policy() {
             for nr in 0..=255_u32 {
                 for (size, direction) in SIZES
                     .iter()
-                    .flat_map(|size| (0..4_u32).map(move |direction| (*size, direction)))
+                    .flat_map(|size| DIRECTIONS.map(move |direction| (*size, direction)))
                 {
                     let number = direction << 30 | size << 16 | u32::from(group) << 8 | nr;
                     let row = POLICY.iter().find(|row| row.number == number);
