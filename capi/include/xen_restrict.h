@@ -6,8 +6,9 @@
  * Results     A function returns 0 or a number that its documentation names, or the negative
  *             of an errno(3): -EPERM. xr_error() has the reason in words, with a remedy.
  *             "Errors" names what to expect; -ENOTRECOVERABLE from any of them is a bug of the
- *             library that was contained. The library prints nothing, ends nothing and
- *             handles no signal.
+ *             library that was contained. The library prints nothing and handles no signal.
+ *             It ends the process by abort(3) in one case: a filter of system calls keeps it
+ *             from revoking a handle, which it has promised.
  * Handles     A pointer to xr_privcmd and its like is a handle: a number, that leads to no
  *             memory. NULL is refused with EINVAL; a handle that is closed, of another kind,
  *             or none at all, with EBADF. That holds for each pointer that could be mistaken
@@ -614,9 +615,9 @@ int xr_privcmd_fd(const struct xr_privcmd *privcmd);
 // Fork: usable.
 int xr_privcmd_kernel_holes(const struct xr_privcmd *privcmd);
 
-// One guest, as its device model acts on it. On a restricted handle it is the one that
-// that is restricted to, and `domid` is that or 0. `*out` is the caller's, to be closed by
-// xr_close(); it keeps the device open.
+// One guest, as its device model acts on it. Of a restricted handle it is the only one, and
+// `domid` is its or 0. `*out` is the caller's, to be closed by xr_close(); it keeps the
+// device open.
 //
 // Returns 0.
 // Errors: EINVAL, EBADF; EPERM: the handle is restricted to another guest; EMFILE.

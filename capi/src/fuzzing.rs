@@ -234,7 +234,7 @@ fn any(call: u8, plan: &mut Plan<'_>, handle: *mut c_void, buffer: &mut [u8]) ->
         17 => x::xr_gntdev_restrict(handle.cast(), plan.domid()),
         18 => x::xr_program_signal(handle.cast(), 0),
         19 => x::xr_ioreq_server_set_enabled(handle.cast(), 1),
-        36..40 => return made(call, plan, handle, words),
+        36..40 => made(call, plan, handle, words),
         // SAFETY: `room` and `buffer` have BUFFER bytes each.
         _ => unsafe { pointers(call, plan, handle, (bytes, words, ports)) },
     }

@@ -3,10 +3,9 @@
 
 use std::{
     any::type_name,
-    marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
-    ptr,
+    ptr::{self, NonNull},
     sync::{
         Once,
         atomic::{AtomicU32, Ordering},
@@ -181,8 +180,9 @@ pub(crate) fn give<K: Kind>(thing: K::Thing) -> Outcome<*mut K> {
 
 /// A thing in use by a call: closed meanwhile, it stays until the call ends.
 pub(crate) struct Held<K: Kind> {
-    entry: table::Held<Entry>,
-    kind: PhantomData<K>,
+    /// Part of the entry.
+    thing: NonNull<K::Thing>,
+    _entry: table::Held<Entry>,
 }
 
 impl<K: Kind> Deref for Held<K> {
@@ -190,10 +190,8 @@ impl<K: Kind> Deref for Held<K> {
 
     #[inline]
     fn deref(&self) -> &K::Thing {
-        match K::of(&self.entry) {
-            Some(thing) => thing,
-            None => unreachable!("`hold` has looked"),
-        }
+        // SAFETY: the entry stays where it is, and unchanged, while it is held.
+        unsafe { self.thing.as_ref() }
     }
 }
 
@@ -203,15 +201,15 @@ pub(crate) fn hold<K: Kind>(handle: *const K) -> Outcome<Held<K>> {
     let Some(entry) = TABLE.hold(Id(handle.addr() as u64)) else {
         return Err(no_handle(handle.cast()));
     };
-    if K::of(&entry).is_none() {
+    let Some(thing) = K::of(&entry).map(NonNull::from) else {
         return Err(wrong_kind::<K>());
-    }
+    };
     if entry.is_anothers() {
         return Err(anothers());
     }
     Ok(Held {
-        entry,
-        kind: PhantomData,
+        thing,
+        _entry: entry,
     })
 }
 

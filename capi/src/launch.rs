@@ -3,7 +3,7 @@
 
 use std::{
     os::unix::ffi::OsStrExt,
-    sync::{Mutex, PoisonError},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
 use libc::{c_char, c_int};
@@ -124,7 +124,8 @@ pub struct xr_ended {
 pub(crate) struct Program {
     pid: i32,
     supervisor: u32,
-    running: Mutex<Running>,
+    /// Read-locked by who uses the supervisor's number, so that it stays its own.
+    running: RwLock<Running>,
 }
 
 enum Running {
@@ -308,7 +309,7 @@ pub unsafe extern "C" fn xr_launch(
         out.set(give(Program {
             pid: supervised.pid(),
             supervisor: supervised.supervisor_pid(),
-            running: Mutex::new(Running::Yes(supervised)),
+            running: RwLock::new(Running::Yes(supervised)),
         })?);
         Ok(0)
     })
@@ -349,7 +350,6 @@ pub extern "C" fn xr_program_supervisor_pid(program: *const xr_program) -> c_int
 pub extern "C" fn xr_program_signal(program: *mut xr_program, signal: c_int) -> c_int {
     guard(|| {
         let program = hold(program)?;
-        // While it is held, nobody collects the supervisor: its number stays its own.
         let running = program.running();
         match &*running {
             Running::Yes(supervised) => {
@@ -394,14 +394,15 @@ pub unsafe extern "C" fn xr_program_wait(
 }
 
 impl Program {
-    fn running(&self) -> std::sync::MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> RwLockReadGuard<'_, Running> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the supervisor can be collected; leaves it to be, so that others can send
     /// signals meanwhile.
     fn has_ended(&self, block: bool) -> Outcome<bool> {
-        if matches!(*self.running(), Running::No(_)) {
+        let running = self.running();
+        if matches!(*running, Running::No(_)) {
             return Ok(true);
         }
         let flags = libc::WEXITED | libc::WNOWAIT | if block { 0 } else { libc::WNOHANG };
@@ -415,19 +416,16 @@ impl Program {
                 return Ok(unsafe { info.si_pid() } != 0);
             }
             let error = std::io::Error::last_os_error();
-            if error.raw_os_error() == Some(libc::EINTR) {
-                continue;
+            if error.raw_os_error() != Some(libc::EINTR) {
+                return Err(error.into());
             }
-            // Another thread was faster.
-            return match *self.running() {
-                Running::No(_) => Ok(true),
-                Running::Yes(_) => Err(error.into()),
-            };
         }
     }
 
+    /// Of a supervisor that has ended: whoever waits for it comes back, so this does not wait
+    /// for long.
     fn collect(&self) -> Outcome<xr_ended> {
-        let mut running = self.running();
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
         let ended = match &mut *running {
             Running::No(ended) => return Ok(*ended),
             Running::Yes(supervised) => match supervised.wait()? {

@@ -264,9 +264,9 @@ pub(crate) fn holes(holes: Vec<KernelHole>) -> c_int {
     holes.into_iter().map(bit).fold(0, |all, one| all | one)
 }
 
-/// One guest, as its device model acts on it. On a restricted handle it is the one that
-/// that is restricted to, and `domid` is that or 0. `*out` is the caller's, to be closed by
-/// xr_close(); it keeps the device open.
+/// One guest, as its device model acts on it. Of a restricted handle it is the only one, and
+/// `domid` is its or 0. `*out` is the caller's, to be closed by xr_close(); it keeps the
+/// device open.
 ///
 /// Returns 0.
 /// Errors: EINVAL, EBADF; EPERM: the handle is restricted to another guest; EMFILE.

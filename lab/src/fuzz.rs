@@ -26,6 +26,7 @@ const fn target(name: &'static str, longest: u32) -> Target {
 }
 
 const TARGETS: &[Target] = &[
+    target("c_abi", 512),
     target("dm_op", 256),
     target("encode", 256),
     target("gntalloc", 256),

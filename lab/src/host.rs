@@ -71,6 +71,30 @@ pub(crate) const PACKAGING: &[HostPackage] = &[
     },
 ];
 
+/// For the tests of the C interface, and for cargo-c.
+pub(crate) const C: &[HostPackage] = &[
+    HostPackage {
+        name: "g++",
+        file: "/usr/bin/g++",
+    },
+    HostPackage {
+        name: "valgrind",
+        file: "/usr/bin/valgrind",
+    },
+    HostPackage {
+        name: "python3",
+        file: "/usr/bin/python3",
+    },
+    HostPackage {
+        name: "pkg-config",
+        file: "/usr/bin/pkg-config",
+    },
+    HostPackage {
+        name: "libssl-dev",
+        file: "/usr/include/openssl/ssl.h",
+    },
+];
+
 /// Installs what is missing, or, without root, names the command that does.
 ///
 /// # Errors

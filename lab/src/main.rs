@@ -3,6 +3,7 @@
 //! and its demonstration there. See docs/lab.md.
 
 mod artifacts;
+mod c_interface;
 mod c_program;
 mod console;
 mod contents;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::artifacts::{TARGET, TESTS, Test};
+use crate::c_interface;
 use crate::crates;
 use crate::deb;
 use crate::host;
@@ -46,7 +47,7 @@ const STEPS: &[Step] = &[
             "--workspace",
             "--all-targets",
             "--features",
-            "xen-restrict/tokio",
+            "xen-restrict/tokio,xen-restrict-capi/fuzzing",
             "--",
             "-Dwarnings",
         ]),
@@ -74,6 +75,7 @@ const STEPS: &[Step] = &[
     step("xen_sys without std", Function(build_without_std)),
     step("crates as published", Function(crates::check)),
     step("Debian packages", Function(deb::check)),
+    step("the C interface, installed", Function(c_interface::check)),
 ];
 
 const ON_XEN: &str = "tests and demonstration on real Xen";
@@ -145,7 +147,7 @@ fn cargo(command: &mut Command) -> Result<()> {
 }
 
 fn need_packages() -> Result<()> {
-    host::need(&[host::BUILD, host::BOOT])
+    host::need(&[host::BUILD, host::BOOT, host::C])
 }
 
 /// Cargo's `--all-targets` leaves out test targets that have `test = false`.

@@ -15,6 +15,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("README.md", include_str!("../../../README.md")),
     ("docs/abi.md", include_str!("../../../docs/abi.md")),
     ("docs/audit.md", include_str!("../../../docs/audit.md")),
+    ("docs/c-api.md", include_str!("../../../docs/c-api.md")),
     (
         "docs/campaign.md",
         include_str!("../../../docs/campaign.md"),
