@@ -46,6 +46,20 @@ mkdir -p /etc/dm-restrict
 systemd-analyze verify --man=no dm-restrict@guest1.service 2>/tmp/verify || true
 [ ! -s /tmp/verify ] || fail "systemd says: $(cat /tmp/verify)"
 
+echo "--- the library, with its -dev package alone"
+cd /tmp
+cp /usr/share/doc/libxenrestrict-dev/examples/launcher.c .
+cc -Wall -Wextra -Werror -o launcher launcher.c $(pkg-config --cflags --libs xenrestrict)
+cc -Wall -Wextra -Werror -o launcher-static launcher.c -I/usr/include \
+    -Wl,-Bstatic -lxenrestrict -Wl,-Bdynamic -lgcc_s -lm
+for launcher in ./launcher ./launcher-static; do
+    # No Xen is here; it says so, by the command of the other package.
+    code=0
+    $launcher 1 true 2>/tmp/said || code=$?
+    [ "$code" = 125 ] && grep -q 'xen' /tmp/said || fail "$launcher: $code, $(cat /tmp/said)"
+done
+pkg-config --modversion xenrestrict
+
 echo "--- removed and purged"
 names=$(for package in /debs/*.deb; do dpkg-deb --field "$package" Package; done)
 dpkg --remove $names
