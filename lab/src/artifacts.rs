@@ -147,6 +147,15 @@ pub(crate) const TOOLS: &[Tool] = &[
             features: &[],
         },
     },
+    Tool {
+        variable: "XEN_LAB_COSTLY",
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Example,
+            name: "costly",
+            features: &[],
+        },
+    },
 ];
 
 /// What `cargo lab bench` runs in dom0, in this order; built to be fast, as are the tools.

@@ -2,6 +2,7 @@
 //! The command in dom0 of real Xen: `cargo lab test` boots one and runs these tests there.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod costs;
 mod descriptors;
 mod guests;
 mod identity;
