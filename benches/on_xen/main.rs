@@ -3,6 +3,7 @@
 //! dom0. All sides do the same in turns; medians and their ratios are printed, and how far
 //! the middle half of the rounds is apart. Under emulation the ratios are what counts.
 
+mod cost;
 mod count;
 mod device_model;
 mod dom0;
@@ -23,7 +24,9 @@ fn main() {
             device_model::compare();
             grants::compare();
             vchan::compare();
+            cost::compare("");
         }
+        ["cost", words] => cost::compare(words),
         ["plot"] => plot::draw(std::io::stdin().lock()),
         ["direct", domid, first] => grants::direct(domid, first),
         ["brokered", first] => grants::brokered(first),

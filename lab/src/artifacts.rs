@@ -203,6 +203,15 @@ pub(crate) const TOOLS: &[Tool] = &[
             features: &[],
         },
     },
+    Tool {
+        variable: "XEN_LAB_COSTLY",
+        program: Program {
+            package: "xen-restrict",
+            kind: Kind::Example,
+            name: "costly",
+            features: &[],
+        },
+    },
 ];
 
 const fn c_tool(variable: &'static str, name: &'static str, source: &'static str) -> Tool {

@@ -4,6 +4,7 @@
 
 mod c_programs;
 mod console;
+mod costs;
 mod descriptors;
 mod guests;
 mod identity;

@@ -38,6 +38,7 @@ pub(crate) const PAGES: &[(&str, &str)] = pages![
     "docs/profiles.md",
     "docs/recipes.md",
     "docs/threat-model.md",
+    "docs/what-it-costs.md",
 ];
 
 /// A fenced block.

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How fast guest B is served while the attacker, and its guest, use all the time they get.
+
+use std::env;
+
+use super::{
+    attacker::{Attacker, Profile},
+    victim::Guest,
+};
+use crate::median;
+
+const ROUNDS: usize = 9;
+const REQUESTS: &str = "200";
+
+pub(super) fn compare(guest: &Guest) {
+    let b = env::var("XEN_LAB_B").expect("run this by `cargo lab bench`");
+    println!("\nI/O requests of guest B, answered by a device model of its own; microseconds");
+    for profile in Profile::BOTH {
+        let mut command = profile.run(&b, &[]);
+        let mut model = Attacker::start(command.args(["costly", "serve", REQUESTS]));
+        model.line();
+        let mut alone = None;
+        for (spinning, vcpu) in [(0, false), (1, false), (240, false), (1, true), (240, true)] {
+            guest.spins(vcpu);
+            let attacker = (spinning > 0).then(|| {
+                let mut command = profile.run(&guest.domid, &[]);
+                let count = spinning.to_string();
+                let mut attacker = Attacker::start(command.args(["costly", "spin", &count]));
+                attacker.line();
+                attacker
+            });
+            // The one during which that began.
+            model.line();
+            let mut round = || model.line().and_then(|line| line.parse::<f64>().ok());
+            let rounds = (0..ROUNDS).map(|_| round().expect("it serves")).collect();
+            let (time, spread) = median(rounds);
+            let rate = *alone.get_or_insert(time) / time;
+            let busy = if vcpu {
+                ", and its guest's processor"
+            } else {
+                ""
+            };
+            println!(
+                "  {:8} beside {spinning:3} busy processes{busy:28} {time:8.0} ({:2.0} %)  rate {rate:.2}",
+                profile.name(),
+                spread * 100.0
+            );
+            drop(attacker);
+            profile.reap(&guest.domid);
+        }
+        guest.spins(false);
+        drop(model);
+        profile.reap(&b);
+    }
+}
