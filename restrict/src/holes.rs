@@ -111,8 +111,10 @@ pub(crate) fn of(device: Device, fd: BorrowedFd<'_>, domid: u16) -> Vec<KernelHo
             // A port that cannot be: ENOMEM where the request is there.
             let mut impossible = evtchn::BindStatic { port: u32::MAX };
             match ioctl::plain(fd, evtchn::BIND_STATIC, &mut impossible) {
-                // EPERM: a filter refuses it.
-                Err(Errno::ENOSYS | Errno::EPERM | Errno::EBADF | Errno::ENOTTY) => {}
+                // EPERM: a filter refuses it; EACCES: a kernel that looks at the restriction.
+                Err(
+                    Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::EBADF | Errno::ENOTTY,
+                ) => {}
                 _ => holes.push(KernelHole::BindStatic),
             }
         }
