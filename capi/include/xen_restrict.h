@@ -7,8 +7,9 @@
  *             of an errno(3): -EPERM. xr_error() has the reason in words, with a remedy.
  *             "Errors" names what to expect; -ENOTRECOVERABLE from any of them is a bug of the
  *             library that was contained. The library prints nothing and handles no signal.
- *             It ends the process by abort(3) in one case: a filter of system calls keeps it
- *             from revoking a handle, which it has promised.
+ *             It ends the process by abort(3) where a filter of system calls keeps it from
+ *             revoking a handle, which it has promised; and, with a line on standard error,
+ *             where memory runs out.
  * Handles     A pointer to xr_privcmd and its like is a handle: a number, that leads to no
  *             memory. NULL is refused with EINVAL; a handle that is closed, of another kind,
  *             or none at all, with EBADF. That holds for each pointer that could be mistaken
@@ -19,10 +20,12 @@
  *             and lengths that cannot be are refused with EINVAL; a pointer that leads
  *             nowhere, and a string without its NUL, cannot be seen to be wrong.
  * Threads     "any": also several at once, with one handle; a handle that is closed
- *             meanwhile stays usable for the calls it is in.
+ *             meanwhile stays usable for the calls it is in. No thread may be cancelled in
+ *             the library, or in a callback (pthread_cancel(3)): that ends the process.
  * Fork        "usable": also in a forked child, if no other thread was in the library when it
- *             was forked. "not in a child": refused there with ECHILD, for handles of the
- *             parent. Descriptors are close-on-exec.
+ *             was forked, by fork(2), not by vfork(2), clone(2) or _Fork(3). "not in a
+ *             child": refused there with ECHILD, for handles of the parent. Descriptors are
+ *             close-on-exec.
  * Signals     No function may be called in a signal handler, but xr_version().
  */
 
@@ -52,8 +55,29 @@
 // privcmd PCIDEV_GET_GSI (Linux 6.12): tells the interrupt of any PCI device.
 #define XR_HOLE_PCIDEV_GET_GSI 8
 
+// privcmd MMAP_RESOURCE: its count is not compared with the mapping.
+#define XR_HOLE_MMAP_RESOURCE 16
+
+// privcmd MMAP, in a PV dom0: it does not look whose mapping it is.
+#define XR_HOLE_MMAP 32
+
+// mremap(2) of a privcmd mapping: what is mapped is freed, and stays mapped.
+#define XR_HOLE_MOVED_MAPPING 64
+
+// privcmd MMAPBATCH_V2: copies an array of any length into the kernel's memory.
+#define XR_HOLE_MMAPBATCH 128
+
+// privcmd DM_OP: pins pages without end for a buffer of size 0.
+#define XR_HOLE_DM_OP 256
+
+// A privcmd mapping that is split by munmap(2) of a part is freed twice (CVE-2026-31787).
+#define XR_HOLE_SPLIT_MAPPING 512
+
 // One that this version of the library has no bit for.
 #define XR_HOLE_OTHER (1 << 30)
+
+// Those that no filter refuses: XR_HOLE_MMAPBATCH, XR_HOLE_DM_OP, XR_HOLE_SPLIT_MAPPING.
+#define XR_HOLES_OPEN 896
 
 // An ioreq server's pages; `id` is the server's.
 #define XR_RESOURCE_IOREQ_SERVER 0
@@ -176,6 +200,9 @@
 // Copies from one granted page to another.
 #define XR_COPY_BETWEEN 2
 
+// No memory of the guest can be mapped from then on; what is mapped stays.
+#define XR_SEAL_MAPPING 1
+
 // Mechanisms that are in force in every thread, for good.
 #define XR_SEALED 0
 
@@ -208,6 +235,9 @@
 
 // Refused system calls are named in the supervisor's messages. Slower.
 #define XR_LAUNCH_LOG_DENIED 8
+
+// Once it is sealed it cannot map its guest's memory; what is mapped stays.
+#define XR_LAUNCH_SEAL_MAPPING 16
 
 // For `seal_after`: sealed before its first instruction, as its guest runs already.
 #define XR_SEAL_AT_START -1
@@ -404,6 +434,8 @@ typedef struct xr_seal_options {
     const char *const *read_only;
     // Paths that can still be read and written, up to NULL; or NULL.
     const char *const *read_write;
+    // XR_SEAL_MAPPING, or 0.
+    uint64_t flags;
 } xr_seal_options;
 
 // A descriptor that the program gets.
@@ -497,7 +529,8 @@ typedef struct xr_audit_options {
     // The guest that its handles are to be restricted to; 0: all to one and the same.
     uint16_t domid;
     // 1: every thread is stopped for a moment and its filters are read. A system call it
-    // waits in may fail with EINTR then.
+    // waits in may fail with EINTR then. No other thread of the caller may wait for any
+    // child meanwhile, as waitpid(-1, ...) does: it would get these stops.
     uint16_t filters;
     // "strict" or "libxl"; NULL: what was recorded when dm-restrict started it, else strict.
     const char *profile;
@@ -606,10 +639,11 @@ int xr_privcmd_domid(const struct xr_privcmd *privcmd);
 // Fork: usable.
 int xr_privcmd_fd(const struct xr_privcmd *privcmd);
 
-// Requests that this kernel has and does not check against a restriction: a filter has to
-// refuse them (xr_seal(), or a launcher), and then they are not named.
+// What this kernel does not check on a restricted handle. What is in XR_HOLES_OPEN no filter
+// can refuse, and every kernel we know has some of it; the rest a filter has to (xr_seal(),
+// or a launcher), and what it refuses is not named.
 //
-// Returns the sum of XR_HOLE_IRQFD, XR_HOLE_IOEVENTFD, XR_HOLE_PCIDEV_GET_GSI.
+// Returns the sum of XR_HOLE_..., but for XR_HOLE_BIND_STATIC.
 // Errors: EINVAL, EBADF.
 // Threads: any.
 // Fork: usable.
@@ -1366,7 +1400,7 @@ int xr_handover_fd(const char *name);
 // Returns XR_SEALED, XR_SEALED_SUPERVISOR_TOLD and XR_SEALED_WITHOUT_LANDLOCK, added up.
 // Errors: EOPNOTSUPP: one mechanism cannot be applied, or does not reach all threads, as
 // xr_error() says; then the program is to end, as some may be in force. EINVAL: no such
-// mechanism; E2BIG: `options` of a later version asks for what this one does not know.
+// mechanism, or flag; E2BIG: `options` of a later version asks for what this one does not know.
 // Threads: any.
 // Fork: usable; it seals the child only.
 // Pointers: `options` is NULL or leads to a structure of its `size`, whose lists end with NULL.
@@ -1410,13 +1444,16 @@ int xr_program_pid(const struct xr_program *program);
 int xr_program_supervisor_pid(const struct xr_program *program);
 
 // Sends a signal to the program, through its supervisor: SIGTERM, SIGINT, SIGHUP, SIGQUIT,
-// SIGUSR1, SIGUSR2 are passed on; SIGKILL ends both.
+// SIGUSR1, SIGUSR2 are passed on; SIGKILL ends both. Where the caller collects children by
+// other means than xr_program_wait(), as by waitpid(-1, ...), the supervisor's number can be
+// another child's by then.
 //
 // Returns 0.
 // Errors: ESRCH: it has ended; EPERM, EINVAL, EBADF, ECHILD.
 // Threads: any; also while another waits.
 // Fork: not in a child: ECHILD.
-int xr_program_signal(struct xr_program *program, int signal);
+int xr_program_signal(struct xr_program *program,
+                      int signal);
 
 // Waits until the program has ended, and its supervisor; without `block`, only looks. Once
 // it has ended, it is told again each time.
@@ -1474,7 +1511,7 @@ int xr_reap(uint16_t domid);
 //
 // Returns XR_HOLDS, XR_FAILS or XR_NOT_OBSERVED.
 // Errors: ESRCH: no such process, or it ended; EAGAIN: it changes all the time; EPERM: not
-// root, or Yama forbids it; ENOSYS: Linux before 5.6; EINVAL, E2BIG: as xr_seal(); ENOMEM,
+// root, or Yama or a filter of this process's own forbids it; ENOSYS: Linux before 5.6; EINVAL, E2BIG: as xr_seal(); ENOMEM,
 // EIO.
 // Threads: any.
 // Fork: usable.

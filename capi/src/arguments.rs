@@ -147,6 +147,14 @@ pub(crate) unsafe fn texts<'a>(list: *const *const c_char, what: &str) -> Outcom
     Err(Failure::argument(format!("{what} does not end")))
 }
 
+/// What a later version may give a meaning to.
+pub(crate) fn zero<T: Copy + Default + PartialEq>(reserved: &[T], what: &str) -> Outcome<()> {
+    match reserved.iter().all(|one| *one == T::default()) {
+        true => Ok(()),
+        false => Err(Failure::argument(format!("{what} is not 0"))),
+    }
+}
+
 /// A structure that begins with its size, and may grow in later versions.
 ///
 /// # Safety

@@ -27,7 +27,8 @@ pub struct xr_audit_options {
     /// The guest that its handles are to be restricted to; 0: all to one and the same.
     pub domid: u16,
     /// 1: every thread is stopped for a moment and its filters are read. A system call it
-    /// waits in may fail with EINTR then.
+    /// waits in may fail with EINTR then. No other thread of the caller may wait for any
+    /// child meanwhile, as waitpid(-1, ...) does: it would get these stops.
     pub filters: u16,
     /// "strict" or "libxl"; NULL: what was recorded when dm-restrict started it, else strict.
     pub profile: *const c_char,
@@ -57,7 +58,7 @@ pub const XR_NOT_OBSERVED: c_int = 2;
 ///
 /// Returns XR_HOLDS, XR_FAILS or XR_NOT_OBSERVED.
 /// Errors: ESRCH: no such process, or it ended; EAGAIN: it changes all the time; EPERM: not
-/// root, or Yama forbids it; ENOSYS: Linux before 5.6; EINVAL, E2BIG: as xr_seal(); ENOMEM,
+/// root, or Yama or a filter of this process's own forbids it; ENOSYS: Linux before 5.6; EINVAL, E2BIG: as xr_seal(); ENOMEM,
 /// EIO.
 /// Threads: any.
 /// Fork: usable.

@@ -202,6 +202,7 @@ pub unsafe extern "C" fn xr_guest_inject_event(
         let guest = hold(guest)?;
         // SAFETY: by this function's contract.
         let event = unsafe { arguments::slice(event, 1, "event") }?[0];
+        arguments::zero(&event.reserved, "reserved of the event")?;
         let kind = match event.kind {
             XR_EVENT_EXTERNAL_INTERRUPT => EventKind::ExternalInterrupt,
             XR_EVENT_NMI => EventKind::Nmi,
@@ -266,6 +267,13 @@ pub unsafe extern "C" fn xr_guest_modified_memory(
         let guest = hold(guest)?;
         // SAFETY: by this function's contract.
         let extents = unsafe { arguments::slice(extents, count, "extents") }?;
+        if count > MOST_EXTENTS {
+            let text = format!("{count} extents, of at most {MOST_EXTENTS}");
+            return Err(Failure::new(libc::E2BIG, text));
+        }
+        for extent in extents {
+            arguments::zero(&[extent.reserved], "reserved of an extent")?;
+        }
         let extents: Vec<_> = extents
             .iter()
             .map(|extent| (Gfn::new(extent.first), extent.count))
@@ -274,6 +282,9 @@ pub unsafe extern "C" fn xr_guest_modified_memory(
         Ok(0)
     })
 }
+
+/// The library's limit, asked before any of them is looked at.
+const MOST_EXTENTS: usize = 256;
 
 /// Changes what `pages` pages from `first` on are (XR_MEM_...).
 ///

@@ -172,7 +172,10 @@ fn errno_of_audit(error: &AuditError) -> c_int {
         | AuditError::AnotherProcess { .. } => libc::ESRCH,
         AuditError::Thread { .. } | AuditError::Record { .. } => libc::EINVAL,
         AuditError::Changing { .. } => libc::EAGAIN,
-        AuditError::NotRoot { .. } | AuditError::Yama | AuditError::Denied { .. } => libc::EPERM,
+        AuditError::NotRoot { .. }
+        | AuditError::Yama
+        | AuditError::Filtered
+        | AuditError::Denied { .. } => libc::EPERM,
         AuditError::KernelTooOld { .. } => libc::ENOSYS,
         _ => libc::EIO,
     }

@@ -58,10 +58,12 @@ pub unsafe extern "C" fn xr_guest_map(
         // SAFETY: by this function's contract.
         let out = unsafe { Out::none(out) }?;
         let guest = hold(guest)?;
+        // A frame's number and nothing else (`repr(transparent)`), and not looked at before the
+        // length is.
+        let gfns = gfns.cast::<Gfn>();
         // SAFETY: as above.
         let gfns = unsafe { arguments::slice(gfns, count, "gfns") }?;
-        let gfns: Vec<_> = gfns.iter().copied().map(Gfn::new).collect();
-        let memory = guest.0.map(&gfns, arguments::access(writable))?;
+        let memory = guest.0.map(gfns, arguments::access(writable))?;
         out.set(give(Memory::Guest(memory))?);
         Ok(0)
     })

@@ -48,8 +48,12 @@ pub struct xr_io_range {
 impl xr_io_range {
     fn checked(self) -> Outcome<IoRange> {
         let Self {
-            kind, first, last, ..
+            kind,
+            reserved,
+            first,
+            last,
         } = self;
+        arguments::zero(&[reserved], "reserved of the range")?;
         match kind {
             XR_RANGE_PORTS => match (u16::try_from(first), u16::try_from(last)) {
                 (Ok(first), Ok(last)) => Ok(IoRange::Ports(first..=last)),
@@ -279,5 +283,12 @@ mod tests {
         for (kind, first, last) in [(0, 0, 65536), (2, 0, 1), (2, 1 << 32, 1 << 32), (3, 0, 0)] {
             assert!(range(kind, first, last).is_err(), "{kind} {first} {last}");
         }
+        let later = xr_io_range {
+            kind: XR_RANGE_PORTS,
+            reserved: 1,
+            first: 0,
+            last: 1,
+        };
+        assert_eq!(later.checked().unwrap_err().errno(), libc::EINVAL);
     }
 }

@@ -37,6 +37,8 @@ pub const XR_LAUNCH_DEV: u32 = 2;
 pub const XR_LAUNCH_PROC: u32 = 4;
 /// Refused system calls are named in the supervisor's messages. Slower.
 pub const XR_LAUNCH_LOG_DENIED: u32 = 8;
+/// Once it is sealed it cannot map its guest's memory; what is mapped stays.
+pub const XR_LAUNCH_SEAL_MAPPING: u32 = 16;
 
 /// For `seal_after`: sealed before its first instruction, as its guest runs already.
 pub const XR_SEAL_AT_START: i64 = -1;
@@ -217,6 +219,7 @@ unsafe fn launch(options: &xr_launch_options) -> Outcome<Launch> {
     for fd in fds {
         // SAFETY: as above.
         let name = unsafe { arguments::text(fd.name, "the name of a descriptor") }?;
+        arguments::zero(&[fd.reserved], "reserved of a descriptor")?;
         launch = launch.fd(NamedFd::new(name, fd.fd)?);
     }
     if options.tmp != 0 {
@@ -260,11 +263,12 @@ fn devices(bits: u32) -> Outcome<Vec<XenDevice>> {
 
 fn flagged(mut launch: Launch, flags: u32) -> Outcome<Launch> {
     type Set = fn(Launch) -> Launch;
-    const ALL: [(u32, Set); 4] = [
+    const ALL: [(u32, Set); 5] = [
         (XR_LAUNCH_LINKED, Launch::bind_linked),
         (XR_LAUNCH_DEV, Launch::dev),
         (XR_LAUNCH_PROC, Launch::proc),
         (XR_LAUNCH_LOG_DENIED, Launch::log_denied),
+        (XR_LAUNCH_SEAL_MAPPING, Launch::seal_mapping),
     ];
     let unknown = ALL.iter().fold(flags, |left, (bit, _)| left & !bit);
     if unknown != 0 {
@@ -340,7 +344,9 @@ pub extern "C" fn xr_program_supervisor_pid(program: *const xr_program) -> c_int
 }
 
 /// Sends a signal to the program, through its supervisor: SIGTERM, SIGINT, SIGHUP, SIGQUIT,
-/// SIGUSR1, SIGUSR2 are passed on; SIGKILL ends both.
+/// SIGUSR1, SIGUSR2 are passed on; SIGKILL ends both. Where the caller collects children by
+/// other means than xr_program_wait(), as by waitpid(-1, ...), the supervisor's number can be
+/// another child's by then.
 ///
 /// Returns 0.
 /// Errors: ESRCH: it has ended; EPERM, EINVAL, EBADF, ECHILD.

@@ -102,8 +102,8 @@ pub(crate) fn only(domid: u16, guest: GuestId) -> Outcome<()> {
 /// # Safety
 /// It is the caller's to give.
 pub(crate) unsafe fn descriptor(fd: c_int) -> Outcome<OwnedFd> {
-    // SAFETY: only asks.
-    if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+    // SAFETY: takes numbers.
+    if fd < 0 || unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
         return Err(Failure::new(libc::EBADF, "the descriptor is not open"));
     }
     // SAFETY: open, and the caller's by this function's contract.
@@ -225,10 +225,11 @@ pub extern "C" fn xr_privcmd_fd(privcmd: *const xr_privcmd) -> c_int {
     guard(|| Ok(hold(privcmd)?.fd()?.as_raw_fd()))
 }
 
-/// Requests that this kernel has and does not check against a restriction: a filter has to
-/// refuse them (xr_seal(), or a launcher), and then they are not named.
+/// What this kernel does not check on a restricted handle. What is in XR_HOLES_OPEN no filter
+/// can refuse, and every kernel we know has some of it; the rest a filter has to (xr_seal(),
+/// or a launcher), and what it refuses is not named.
 ///
-/// Returns the sum of XR_HOLE_IRQFD, XR_HOLE_IOEVENTFD, XR_HOLE_PCIDEV_GET_GSI.
+/// Returns the sum of XR_HOLE_..., but for XR_HOLE_BIND_STATIC.
 /// Errors: EINVAL, EBADF.
 /// Threads: any.
 /// Fork: usable.
@@ -250,8 +251,23 @@ pub const XR_HOLE_IRQFD: c_int = 2;
 pub const XR_HOLE_IOEVENTFD: c_int = 4;
 /// privcmd PCIDEV_GET_GSI (Linux 6.12): tells the interrupt of any PCI device.
 pub const XR_HOLE_PCIDEV_GET_GSI: c_int = 8;
+/// privcmd MMAP_RESOURCE: its count is not compared with the mapping.
+pub const XR_HOLE_MMAP_RESOURCE: c_int = 16;
+/// privcmd MMAP, in a PV dom0: it does not look whose mapping it is.
+pub const XR_HOLE_MMAP: c_int = 32;
+/// mremap(2) of a privcmd mapping: what is mapped is freed, and stays mapped.
+pub const XR_HOLE_MOVED_MAPPING: c_int = 64;
+/// privcmd MMAPBATCH_V2: copies an array of any length into the kernel's memory.
+pub const XR_HOLE_MMAPBATCH: c_int = 128;
+/// privcmd DM_OP: pins pages without end for a buffer of size 0.
+pub const XR_HOLE_DM_OP: c_int = 256;
+/// A privcmd mapping that is split by munmap(2) of a part is freed twice (CVE-2026-31787).
+pub const XR_HOLE_SPLIT_MAPPING: c_int = 512;
 /// One that this version of the library has no bit for.
 pub const XR_HOLE_OTHER: c_int = 1 << 30;
+
+/// Those that no filter refuses: XR_HOLE_MMAPBATCH, XR_HOLE_DM_OP, XR_HOLE_SPLIT_MAPPING.
+pub const XR_HOLES_OPEN: c_int = 896;
 
 pub(crate) fn holes(holes: Vec<KernelHole>) -> c_int {
     let bit = |hole| match hole {
@@ -259,6 +275,12 @@ pub(crate) fn holes(holes: Vec<KernelHole>) -> c_int {
         KernelHole::Irqfd => XR_HOLE_IRQFD,
         KernelHole::Ioeventfd => XR_HOLE_IOEVENTFD,
         KernelHole::PcidevGetGsi => XR_HOLE_PCIDEV_GET_GSI,
+        KernelHole::MmapResource => XR_HOLE_MMAP_RESOURCE,
+        KernelHole::Mmap => XR_HOLE_MMAP,
+        KernelHole::MovedMapping => XR_HOLE_MOVED_MAPPING,
+        KernelHole::MmapBatch => XR_HOLE_MMAPBATCH,
+        KernelHole::DmOp => XR_HOLE_DM_OP,
+        KernelHole::SplitMapping => XR_HOLE_SPLIT_MAPPING,
         _ => XR_HOLE_OTHER,
     };
     holes.into_iter().map(bit).fold(0, |all, one| all | one)
@@ -311,4 +333,45 @@ pub extern "C" fn xr_restrict_all(domid: u16) -> c_int {
         restrict::restrict_all(arguments::guest(domid)?)?;
         Ok(0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hole_has_a_bit_and_what_no_filter_refuses_is_known_by_it() {
+        let all = [
+            KernelHole::BindStatic,
+            KernelHole::Irqfd,
+            KernelHole::Ioeventfd,
+            KernelHole::PcidevGetGsi,
+            KernelHole::MmapResource,
+            KernelHole::Mmap,
+            KernelHole::MovedMapping,
+            KernelHole::MmapBatch,
+            KernelHole::DmOp,
+            KernelHole::SplitMapping,
+        ];
+        for (at, hole) in all.into_iter().enumerate() {
+            let bit = holes(vec![hole]);
+            assert_eq!(bit, 1 << at, "{hole}");
+            assert_eq!(
+                bit & XR_HOLES_OPEN == 0,
+                hole.is_refused_by_filter(),
+                "{hole}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_adopted_is_not_for_programs_that_are_started_later() {
+        // SAFETY: at an address that is a string.
+        let fd = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        // SAFETY: opened above, and nobody else's.
+        let fd = unsafe { descriptor(fd) }.unwrap();
+        // SAFETY: takes numbers.
+        let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) };
+        assert_eq!(flags, libc::FD_CLOEXEC);
+    }
 }

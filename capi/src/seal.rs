@@ -6,7 +6,7 @@ use xen_restrict::confine::Seal;
 
 use crate::{
     arguments::{self, Growing},
-    failure::Outcome,
+    failure::{Failure, Outcome},
     guard::guard,
     launch::mechanisms,
 };
@@ -24,12 +24,17 @@ pub struct xr_seal_options {
     pub read_only: *const *const c_char,
     /// Paths that can still be read and written, up to NULL; or NULL.
     pub read_write: *const *const c_char,
+    /// XR_SEAL_MAPPING, or 0.
+    pub flags: u64,
 }
 
-// SAFETY: pointers, which may be null, and a size.
+// SAFETY: numbers, and pointers which may be null, without padding.
 unsafe impl Growing for xr_seal_options {
-    const FIRST: usize = 32;
+    const FIRST: usize = 40;
 }
+
+/// No memory of the guest can be mapped from then on; what is mapped stays.
+pub const XR_SEAL_MAPPING: u64 = 1;
 
 /// Mechanisms that are in force in every thread, for good.
 pub const XR_SEALED: c_int = 0;
@@ -47,7 +52,7 @@ pub const XR_SEALED_WITHOUT_LANDLOCK: c_int = 2;
 /// Returns XR_SEALED, XR_SEALED_SUPERVISOR_TOLD and XR_SEALED_WITHOUT_LANDLOCK, added up.
 /// Errors: EOPNOTSUPP: one mechanism cannot be applied, or does not reach all threads, as
 /// xr_error() says; then the program is to end, as some may be in force. EINVAL: no such
-/// mechanism; E2BIG: `options` of a later version asks for what this one does not know.
+/// mechanism, or flag; E2BIG: `options` of a later version asks for what this one does not know.
 /// Threads: any.
 /// Fork: usable; it seals the child only.
 /// Pointers: `options` is NULL or leads to a structure of its `size`, whose lists end with NULL.
@@ -83,5 +88,9 @@ unsafe fn named(mut seal: Seal, options: &xr_seal_options) -> Outcome<Seal> {
     for path in unsafe { arguments::texts(options.read_write, "read_write") }? {
         seal = seal.read_write(path);
     }
-    Ok(seal)
+    match options.flags {
+        0 => Ok(seal),
+        XR_SEAL_MAPPING => Ok(seal.seal_mapping()),
+        other => Err(Failure::argument(format!("there are no flags {other:#x}"))),
+    }
 }

@@ -150,7 +150,7 @@ fn structures_are_laid_out_as_c_does() {
             way, status, grant, to_grant, domid, to_domid, offset, to_offset, local, length,
         }
         xr_handover { domid, reserved, privcmd, evtchn, gntdev }
-        xr_seal_options { size, without, read_only, read_write }
+        xr_seal_options { size, without, read_only, read_write, flags }
         xr_named_fd { name, fd, reserved }
         xr_launch_options {
             size, domid, devices, flags, grant_quota, program, arguments, instance, profile,

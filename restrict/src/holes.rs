@@ -33,6 +33,9 @@ pub enum KernelHole {
     Mmap,
     /// `mremap` of a privcmd mapping: what is mapped is freed, and stays mapped.
     MovedMapping,
+    /// A privcmd mapping that is split, by `munmap` of a part for one: what is mapped is freed
+    /// twice (CVE-2026-31787, mended in 2026).
+    SplitMapping,
     /// privcmd `IRQFD` (Linux 6.6, where configured).
     Irqfd,
     /// privcmd `IOEVENTFD` (Linux 6.7, where configured): takes any local port.
@@ -54,7 +57,7 @@ impl KernelHole {
     /// device model needs for its work, and wait for a kernel without them.
     #[must_use]
     pub const fn is_refused_by_filter(self) -> bool {
-        !matches!(self, Self::MmapBatch | Self::DmOp)
+        !matches!(self, Self::MmapBatch | Self::DmOp | Self::SplitMapping)
     }
 }
 
@@ -65,6 +68,7 @@ impl fmt::Display for KernelHole {
             Self::MmapResource => "IOCTL_PRIVCMD_MMAP_RESOURCE",
             Self::Mmap => "IOCTL_PRIVCMD_MMAP",
             Self::MovedMapping => "mremap of privcmd",
+            Self::SplitMapping => "a split mapping of privcmd",
             Self::Irqfd => "IOCTL_PRIVCMD_IRQFD",
             Self::Ioeventfd => "IOCTL_PRIVCMD_IOEVENTFD",
             Self::PcidevGetGsi => "IOCTL_PRIVCMD_PCIDEV_GET_GSI",
@@ -99,13 +103,18 @@ pub(crate) fn of(device: Device, fd: BorrowedFd<'_>, domid: u16) -> Vec<KernelHo
             if can_move(fd) {
                 holes.push(KernelHole::MovedMapping);
             }
+            if can_split(fd) {
+                holes.push(KernelHole::SplitMapping);
+            }
         }
         Device::EventChannel => {
             // A port that cannot be: ENOMEM where the request is there.
             let mut impossible = evtchn::BindStatic { port: u32::MAX };
             match ioctl::plain(fd, evtchn::BIND_STATIC, &mut impossible) {
-                // EPERM: a filter refuses it.
-                Err(Errno::ENOSYS | Errno::EPERM | Errno::EBADF | Errno::ENOTTY) => {}
+                // EPERM: a filter refuses it; EACCES: a kernel that looks at the restriction.
+                Err(
+                    Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::EBADF | Errno::ENOTTY,
+                ) => {}
                 _ => holes.push(KernelHole::BindStatic),
             }
         }
@@ -147,7 +156,7 @@ fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
 
 /// Whether a mapping of privcmd can be moved: one in which nothing is that could be freed.
 fn can_move(fd: BorrowedFd<'_>) -> bool {
-    let (Some(from), Some(to)) = (Pages::of(fd), Pages::reserve(1)) else {
+    let (Some(from), Some(to)) = (Pages::of(fd, 1), Pages::reserve(1)) else {
         return false;
     };
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
@@ -159,6 +168,15 @@ fn can_move(fd: BorrowedFd<'_>) -> bool {
         mem::forget(from);
     }
     moved
+}
+
+/// Whether a mapping of privcmd can be split: one in which nothing is that could be freed.
+fn can_split(fd: BorrowedFd<'_>) -> bool {
+    let Some(both) = Pages::of(fd, 2) else {
+        return false;
+    };
+    // SAFETY: the first page of this function's own.
+    unsafe { libc::mprotect(both.at, PAGE_SIZE, libc::PROT_READ) == 0 }
 }
 
 /// Address space that goes with the value.
@@ -173,9 +191,9 @@ impl Pages {
         Self::map(pages, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
     }
 
-    /// A page into which nothing is mapped.
-    fn of(fd: BorrowedFd<'_>) -> Option<Self> {
-        Self::map(1, libc::MAP_SHARED, fd.as_raw_fd())
+    /// Into which nothing is mapped.
+    fn of(fd: BorrowedFd<'_>, pages: usize) -> Option<Self> {
+        Self::map(pages, libc::MAP_SHARED, fd.as_raw_fd())
     }
 
     fn map(pages: usize, flags: libc::c_int, fd: RawFd) -> Option<Self> {

@@ -91,6 +91,19 @@ static void structures_of_other_versions(void) {
     CHECK(json == NULL);
 }
 
+static void seals_that_make_no_sense(void) {
+    const char *const none[] = {"no-such", NULL};
+    struct xr_seal_options options;
+    memset(&options, 0, sizeof options);
+    REFUSED(EINVAL, xr_seal(&options));
+    options.size = sizeof options;
+    options.flags = 2;
+    REFUSED(EINVAL, xr_seal(&options));
+    options.flags = XR_SEAL_MAPPING;
+    options.without = none;
+    REFUSED(EINVAL, xr_seal(&options));
+}
+
 static struct xr_launch_options shell(const char *const *arguments) {
     struct xr_launch_options options;
     memset(&options, 0, sizeof options);
@@ -152,6 +165,10 @@ static void launches_that_make_no_sense(void) {
     bad.fds = fds;
     REFUSED(EINVAL, xr_launch(&bad, &program));
     CHECK(program == NULL);
+    fds[0].name = "ab";
+    fds[0].reserved = 1;
+    REFUSED(EINVAL, xr_launch(&bad, &program));
+    CHECK(strstr(xr_error(), "reserved") != NULL);
 }
 
 static void a_program_ends(void) {
@@ -275,6 +292,7 @@ int main(int argc, char **argv) {
     handles_that_are_none();
     arguments_that_are_none();
     structures_of_other_versions();
+    seals_that_make_no_sense();
     launches_that_make_no_sense();
     a_program_ends();
     a_program_is_signalled();

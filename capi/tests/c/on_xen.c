@@ -109,6 +109,8 @@ static void memory(void) {
     REFUSED(EINVAL, xr_memory_notify_on_unmap(page, 0, NULL));
     REFUSED(EINVAL, xr_guest_map(guest, gfns, 0, 0, &other));
     REFUSED(EINVAL, xr_guest_map(guest, gfns, SIZE_MAX, 0, &other));
+    /* Told by the length, without a look at what is not there. */
+    REFUSED(E2BIG, xr_guest_map(guest, gfns, (size_t)1 << 40, 0, &other));
     REFUSED(EINVAL, xr_guest_map(guest, NULL, 1, 0, &other));
     REFUSED(EINVAL, xr_guest_map(guest, gfns, 1, 0, NULL));
 
@@ -160,6 +162,7 @@ static void operations(void) {
     CHECK(xr_guest_resource_frames(guest, XR_RESOURCE_GRANT_TABLE, 0, &frames) == 0);
     CHECK(frames > 0);
     REFUSED(E2BIG, xr_guest_modified_memory(guest, extents, 257));
+    REFUSED(E2BIG, xr_guest_modified_memory(guest, extents, (size_t)1 << 40));
     REFUSED(EINVAL, xr_guest_modified_memory(guest, extents, SIZE_MAX));
     REFUSED(EINVAL, xr_guest_track_dirty_vram(guest, 0, 9, bits, 1));
     REFUSED(EINVAL, xr_guest_set_mem_type(guest, 0x300, 1, 99));

@@ -88,6 +88,12 @@ pub enum AuditError {
         /// What was to be looked at.
         what: String,
     },
+    /// A filter would answer in the kernel's place.
+    #[error(
+        "a seccomp filter of this process refuses what has to be asked of Xen's devices, so the \
+         kernel's answers would not be seen: audit outside of that sandbox"
+    )]
+    Filtered,
     /// Not where all can be seen.
     #[error(
         "this is not the machine's first {kind} namespace, so processes would be missed or \

@@ -2,7 +2,13 @@
 //! From where an audit looks: what this process must be able to see, and what it takes
 //! the machine's own things by.
 
-use std::{collections::BTreeMap, fs, io, os::fd::AsFd, path::Path, process};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    process,
+};
 
 use nix::{
     errno::Errno,
@@ -18,7 +24,11 @@ use super::{
     status::{self, Mount, Status},
     sys::{self, Whom},
 };
-use crate::confine::{Mechanism, RANGE_BASE, UIDS_IN_RANGE, UserDb};
+use crate::{
+    confine::{Mechanism, RANGE_BASE, UIDS_IN_RANGE, UserDb},
+    device::null_argument,
+};
+use xen_sys::{evtchn, privcmd};
 
 /// `PROC_*_INIT_INO` of Linux's `linux/proc_ns.h`: numbers of the machine's first
 /// namespaces. Those of `mnt` and `net` are fixed from Linux 6.18 on; before, no
@@ -86,6 +96,7 @@ impl Vantage {
         let pidfd = sys::pidfd_open(process::id().cast_signed(), Whom::Process);
         let pidfd = pidfd.map_err(|errno| too_old("pidfd_open", errno))?;
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(|e| kernel("eventfd", e))?;
+        unfiltered(event.as_fd())?;
         let memory = memfd_create(c"audit", MFdFlags::MFD_CLOEXEC);
         let pipe = io::pipe().map_err(|source| AuditError::own("pipe", source))?;
         let network = me.open("ns/net").map_err(own)?;
@@ -143,6 +154,23 @@ fn privileged(me: &ProcDir) -> Result<(), AuditError> {
     }
 }
 
+/// Refuses to look through a filter like those that are looked for: what it refuses would pass
+/// for what the kernel does not have. No driver of this file has these requests.
+fn unfiltered(file: BorrowedFd<'_>) -> Result<(), AuditError> {
+    let asked = [
+        privcmd::MMAP_RESOURCE.number(),
+        privcmd::MMAP.number(),
+        evtchn::BIND_STATIC.number(),
+    ];
+    match asked
+        .into_iter()
+        .all(|request| null_argument(file, request) == Errno::ENOTTY)
+    {
+        true => Ok(()),
+        false => Err(AuditError::Filtered),
+    }
+}
+
 /// The misc devices whose names the drivers gave under `xen/`.
 fn xen_devices() -> Result<BTreeMap<u32, String>, AuditError> {
     let text = fs::read_to_string("/proc/misc").map_err(|e| AuditError::own("/proc/misc", e))?;
@@ -194,5 +222,29 @@ pub(super) fn too_old(call: &'static str, errno: Errno) -> AuditError {
     match errno {
         Errno::ENOSYS => AuditError::KernelTooOld { call },
         other => kernel(call, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::confine::xen_requests::{self, Mapping};
+
+    #[test]
+    fn nobody_looks_through_a_filter_of_his_own() {
+        let event = EventFd::new().unwrap();
+        unfiltered(event.as_fd()).unwrap();
+        // Of this thread alone.
+        let filtered = thread::spawn(move || {
+            let filter = xen_requests::sealed(Mapping::Always).unwrap();
+            seccompiler::apply_filter(&filter).unwrap();
+            unfiltered(event.as_fd())
+        });
+        assert!(matches!(
+            filtered.join().unwrap(),
+            Err(AuditError::Filtered)
+        ));
     }
 }

@@ -161,12 +161,17 @@ impl View<'_> {
         )
     }
 
-    /// Threads whose filters let through what they must not.
-    pub(super) fn let_through(&self, filters: &Filters) -> Vec<String> {
-        let wrong = filters.wrong(match self.expectation.record {
+    /// Who is asked by filters that ask.
+    pub(super) fn ask(&self) -> Ask {
+        match self.expectation.record {
             Some(_) => Ask::Trusted,
             None => Ask::Untrusted,
-        });
+        }
+    }
+
+    /// Threads whose filters let through what they must not.
+    pub(super) fn let_through(&self, filters: &Filters) -> Vec<String> {
+        let wrong = filters.wrong(self.ask());
         self.deviations_but_init(|_, thread| wrong.get(&thread.tid).cloned())
     }
 

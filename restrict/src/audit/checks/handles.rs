@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 
 use super::View;
 use crate::{
-    GuestId,
+    GuestId, KernelHole,
     audit::{
         descriptor::{Descriptor, Kind},
         filters::Filters,
         probe::Probed,
         process::{Process, Table},
-        report::{HandleFinding, HandleState, Verdict},
+        report::{HandleFinding, HandleState, Role, Verdict},
     },
     confine::Mechanism,
 };
@@ -92,6 +92,11 @@ impl View<'_> {
         } else {
             Filter::Unknown
         }
+    }
+
+    fn is_recorded_as_sealed(&self) -> bool {
+        let record = self.expectation.record.as_ref();
+        record.is_some_and(|record| record.sealed)
     }
 
     /// As far as filters were read.
@@ -177,6 +182,25 @@ impl View<'_> {
         if holes.is_empty() {
             return (seen, Verdict::Holds);
         }
+        // The one that is needed in set-up, and there only.
+        let late = KernelHole::MmapResource;
+        let programs = || {
+            let threads = self
+                .threads()
+                .filter(|(process, _)| process.role != Role::Init);
+            threads.map(|(_, thread)| thread.tid)
+        };
+        let for_good = |f: &Filters| f.let_resources_through(programs(), self.ask());
+        if filter == Filter::Read
+            && probed.holes.contains(&late)
+            && self.filters.is_some_and(for_good)
+        {
+            let seen = format!(
+                "{seen}, but this kernel does not check {late}, which its filters let through, and \
+                 no supervisor is known that will refuse it"
+            );
+            return (seen, Verdict::Fails);
+        }
         let holes = holes.join(", ");
         let refused = match filter {
             Filter::Read if self.filters.is_some_and(Filters::are_sealed) => {
@@ -185,6 +209,10 @@ impl View<'_> {
             Filter::Read => {
                 "which its filters refuse, as they were read and run, once its supervisor has \
                  sealed it"
+            }
+            Filter::Recorded if !self.is_recorded_as_sealed() => {
+                "which its filter refuses, once its supervisor has sealed it, by its launcher's \
+                 record and /proc (`--filters` proves it)"
             }
             Filter::Recorded => {
                 "which its filter refuses, by its launcher's record and /proc (`--filters` proves it)"

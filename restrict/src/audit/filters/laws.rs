@@ -29,7 +29,7 @@ pub fn seccomp_filter(bytes: &[u8]) {
     let call = Call {
         number: word(0),
         arch: word(4),
-        request: word(low_half),
+        request: Some(word(low_half)),
     };
     let found = answer(std::slice::from_ref(&program), call);
     if !is_loadable(&program) {

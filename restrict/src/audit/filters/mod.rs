@@ -76,6 +76,18 @@ impl Filters {
         lists.all(|list| answer(list, mapping) == Answer::Refused)
     }
 
+    /// Whether one of these threads can map a resource of the guest.
+    pub(super) fn let_resources_through(
+        &self,
+        threads: impl IntoIterator<Item = i32>,
+        ask: Ask,
+    ) -> bool {
+        threads.into_iter().any(|tid| {
+            let list = self.of.get(&tid).and_then(|at| self.lists.get(*at));
+            list.is_none_or(|list| passes(list, ioctl(privcmd::MMAP_RESOURCE.number()), ask))
+        })
+    }
+
     /// Whether all refuse what is allowed until a program is sealed.
     pub(super) fn are_sealed(&self) -> bool {
         let until = POLICY
@@ -99,16 +111,20 @@ pub(super) enum Ask {
     Untrusted,
 }
 
+fn passes(programs: &[Program], call: Call, ask: Ask) -> bool {
+    match answer(programs, call) {
+        Answer::Refused => false,
+        Answer::Asked => ask == Ask::Untrusted,
+        Answer::Allowed => true,
+    }
+}
+
 /// The first requests that should be refused and are not.
 pub(super) fn let_through(programs: &[Program], ask: Ask) -> Option<String> {
     if programs.is_empty() {
         return Some("no filter".to_owned());
     }
-    let passes = |call: Call| match answer(programs, call) {
-        Answer::Refused => false,
-        Answer::Asked => ask == Ask::Untrusted,
-        Answer::Allowed => true,
-    };
+    let passes = |call: Call| passes(programs, call, ask);
     let never = POLICY.iter().filter(|row| row.allowed == Allowed::Never);
     let open: Vec<_> = never.filter(|row| passes(ioctl(row.number))).collect();
     if let Some(first) = open.first() {
@@ -126,10 +142,10 @@ pub(super) fn let_through(programs: &[Program], ask: Ask) -> Option<String> {
     if passes(MREMAP) {
         return Some("filters let mremap through".to_owned());
     }
-    let foreign = FOREIGN.iter().find(|call| passes(**call));
-    foreign.map(|call| {
+    let foreign = FOREIGN.iter().find(|(_, call)| passes(*call));
+    foreign.map(|(name, call)| {
         format!(
-            "filters let ioctl through as system call {:#x} of arch {:#x}",
+            "filters let {name} through as system call {:#x} of arch {:#x}",
             call.number, call.arch
         )
     })
@@ -140,7 +156,7 @@ fn ioctl(request: u32) -> Call {
     Call {
         number,
         arch: ARCH,
-        request,
+        request: Some(request),
     }
 }
 
@@ -174,38 +190,45 @@ const fn call(number: i64) -> Call {
     Call {
         number: number as u32,
         arch: ARCH,
-        request: 0,
+        request: None,
     }
 }
 
-/// ioctl by numbers of other architectures that this kernel may execute as well: privcmd's
-/// HYPERCALL.
-const FOREIGN: &[Call] = if cfg!(target_arch = "x86_64") {
+/// By numbers of other architectures that this kernel may execute as well: ioctl, of privcmd's
+/// HYPERCALL, and mremap.
+const FOREIGN: &[(&str, Call)] = if cfg!(target_arch = "x86_64") {
     &[
-        Call {
-            number: 54,
-            arch: I386,
-            request: HYPERCALL,
-        },
-        Call {
-            number: 0x4000_0000 + 514,
-            arch: X86_64,
-            request: HYPERCALL,
-        },
-        Call {
-            number: 0x4000_0000 + 16,
-            arch: X86_64,
-            request: HYPERCALL,
-        },
+        foreign_ioctl(54, I386),
+        foreign_ioctl(X32 + 514, X86_64),
+        foreign_ioctl(X32 + 16, X86_64),
+        foreign_mremap(163, I386),
+        foreign_mremap(X32 + 25, X86_64),
     ]
 } else {
-    &[Call {
-        number: 54,
-        arch: ARM,
-        request: HYPERCALL,
-    }]
+    &[foreign_ioctl(54, ARM), foreign_mremap(163, ARM)]
 };
+const X32: u32 = 0x4000_0000;
 const HYPERCALL: u32 = privcmd::HYPERCALL.number();
+
+const fn foreign_ioctl(number: u32, arch: u32) -> (&'static str, Call) {
+    let request = Some(HYPERCALL);
+    let call = Call {
+        number,
+        arch,
+        request,
+    };
+    ("ioctl", call)
+}
+
+const fn foreign_mremap(number: u32, arch: u32) -> (&'static str, Call) {
+    let request = None;
+    let call = Call {
+        number,
+        arch,
+        request,
+    };
+    ("mremap", call)
+}
 
 /// Requests of the devices' types that are not in the policy: the next ones that a kernel
 /// could have, in likely sizes and all directions.
@@ -223,6 +246,7 @@ fn unlisted() -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confine::xen_requests::{self, Mapping};
 
     #[test]
     fn no_filter_lets_everything_through() {
@@ -238,5 +262,63 @@ mod tests {
         };
         assert!(!filters.keep_descriptors([1]));
         assert!(!filters.keep_descriptors([2]));
+    }
+
+    fn read(program: &[seccompiler::sock_filter]) -> Program {
+        let instruction = |i: &seccompiler::sock_filter| Instruction::of(i.code, i.jt, i.jf, i.k);
+        program.iter().map(instruction).collect()
+    }
+
+    fn of_one(programs: Vec<Program>) -> Filters {
+        Filters {
+            lists: vec![programs],
+            of: BTreeMap::from([(1, 0)]),
+        }
+    }
+
+    #[test]
+    fn resources_are_let_through_until_somebody_refuses_them() {
+        let both = xen_requests::supervised(Mapping::Always).unwrap();
+        let [never, asks] = [both.never, both.until_sealed].map(|program| read(&program));
+        let sealed = read(&xen_requests::sealed(Mapping::Always).unwrap());
+        for (filters, trusted, untrusted) in [
+            (of_one(vec![sealed]), false, false),
+            (of_one(vec![never.clone(), asks]), false, true),
+            (of_one(vec![never]), true, true),
+        ] {
+            assert!(filters.wrong(Ask::Untrusted).is_empty());
+            let through = |thread, ask| filters.let_resources_through([thread], ask);
+            assert_eq!(through(1, Ask::Trusted), trusted);
+            assert_eq!(through(1, Ask::Untrusted), untrusted);
+            assert!(through(2, Ask::Trusted), "a thread that was not read");
+        }
+    }
+
+    /// The old size is what some sandboxes look at: 0 makes a second mapping.
+    #[test]
+    fn a_filter_of_some_moves_only_lets_mremap_through() {
+        let of_size = |size: u32| {
+            let mremap = u32::try_from(libc::SYS_mremap).unwrap();
+            vec![
+                Instruction::of(0x20, 0, 0, 0),
+                Instruction::of(0x15, 0, 2, mremap),
+                Instruction::of(
+                    0x20,
+                    0,
+                    0,
+                    if cfg!(target_endian = "little") {
+                        24
+                    } else {
+                        28
+                    },
+                ),
+                Instruction::of(0x15, 0, 1, size),
+                Instruction::of(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | 1),
+                Instruction::of(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+            ]
+        };
+        for size in [0, 4096] {
+            assert_eq!(answer(&[of_size(size)], MREMAP), Answer::Allowed, "{size}");
+        }
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Call {
     /// `AUDIT_ARCH_*` of Linux's `linux/audit.h`.
     pub(super) arch: u32,
     /// The second argument's low half, that of an ioctl's request. The drivers see no more.
-    pub(super) request: u32,
+    pub(super) request: Option<u32>,
 }
 
 /// What comes of it, the most lenient last.
@@ -201,7 +201,7 @@ impl Call {
         match offset {
             0 => Some(self.number),
             4 => Some(self.arch),
-            offset if offset == ARGUMENTS + 8 + low_half => Some(self.request),
+            offset if offset == ARGUMENTS + 8 + low_half => self.request,
             _ => None,
         }
     }
@@ -214,7 +214,7 @@ mod tests {
     const CALL: Call = Call {
         number: 16,
         arch: 7,
-        request: 0x4711,
+        request: Some(0x4711),
     };
     const EPERM: u32 = libc::SECCOMP_RET_ERRNO | 1;
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
