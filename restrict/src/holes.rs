@@ -123,12 +123,15 @@ pub(crate) fn of(device: Device, fd: BorrowedFd<'_>, domid: u16) -> Vec<KernelHo
     holes
 }
 
+/// Without room to ask, as under a low limit on address space, a hole is taken to be open.
+const CANNOT_TELL: bool = true;
+
 /// Whether a page is pinned for an empty buffer. There is one page, with none behind it, and
 /// the list has room for it, because the other buffers need two: then the driver finds that
 /// it has one page too many. Xen is not asked.
 fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
     let Some(pages) = Pages::reserve(4) else {
-        return false;
+        return CANNOT_TELL;
     };
     let buffer = |page: usize, size: usize| privcmd::DmOpBuf {
         uptr: pages.at.addr() as u64 + (page * PAGE_SIZE) as u64,
@@ -137,7 +140,7 @@ fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
     // SAFETY: the first page of this function's own.
     let made = unsafe { libc::mprotect(pages.at, PAGE_SIZE, libc::PROT_READ | libc::PROT_WRITE) };
     if made != 0 {
-        return false;
+        return CANNOT_TELL;
     }
     // SAFETY: as above. What is not there yet would not be pinned by the fast way.
     unsafe { pages.at.cast::<u8>().write_volatile(0) };
@@ -157,7 +160,7 @@ fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
 /// Whether a mapping of privcmd can be moved: one in which nothing is that could be freed.
 fn can_move(fd: BorrowedFd<'_>) -> bool {
     let (Some(from), Some(to)) = (Pages::of(fd, 1), Pages::reserve(1)) else {
-        return false;
+        return CANNOT_TELL;
     };
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     // SAFETY: mappings of this function's own, of one page each.
@@ -173,7 +176,7 @@ fn can_move(fd: BorrowedFd<'_>) -> bool {
 /// Whether a mapping of privcmd can be split: one in which nothing is that could be freed.
 fn can_split(fd: BorrowedFd<'_>) -> bool {
     let Some(both) = Pages::of(fd, 2) else {
-        return false;
+        return CANNOT_TELL;
     };
     // SAFETY: the first page of this function's own.
     unsafe { libc::mprotect(both.at, PAGE_SIZE, libc::PROT_READ) == 0 }
