@@ -39,7 +39,8 @@ mod quiet {
 
     #[inline]
     pub(super) fn keep() {
-        if !QUIET.is_completed() {
+        // A hook cannot be set by a thread that is panicking.
+        if !QUIET.is_completed() && !std::thread::panicking() {
             set();
         }
     }
