@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guests of `dm-restrict qemu`, and what is known of them.
+
+use std::{
+    env, fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{self, Command, Output},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crate::{
+    disk,
+    stock::{NoStart, StockGuest, eventually, from_lab},
+};
+
+/// One guest at a time: what is left of others is looked for.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The command under the name by which it is QEMU to `xl`.
+pub(crate) fn in_place_of_qemu() -> PathBuf {
+    let directory = env::temp_dir().join(format!("in-place-{}", process::id()));
+    let path = directory.join("qemu");
+    if !path.exists() {
+        fs::create_dir_all(&directory).unwrap();
+        symlink(from_lab("XEN_LAB_DM_RESTRICT"), &path).unwrap();
+    }
+    path
+}
+
+pub(crate) fn dm_restrict(arguments: &[&str]) -> Output {
+    let mut command = Command::new(from_lab("XEN_LAB_DM_RESTRICT"));
+    command.args(arguments).output().unwrap()
+}
+
+/// A path that no other test has.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    env::temp_dir().join(format!("{name}-{}-{number}", process::id()))
+}
+
+/// A guest that boots from its disk.
+pub(crate) struct Guest {
+    pub(crate) stock: StockGuest,
+    pub(crate) disk: PathBuf,
+    serial: PathBuf,
+    pub(crate) record: serde_json::Value,
+}
+
+impl Guest {
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With more lines of its config.
+    pub(crate) fn with(more: &[&str]) -> Self {
+        Self::try_start(more).unwrap_or_else(|no| panic!("xl: {}\nQEMU: {}", no.xl, no.qemu))
+    }
+
+    pub(crate) fn try_start(more: &[&str]) -> Result<Self, NoStart> {
+        let (disk, serial) = (scratch("disk"), scratch("serial"));
+        disk::make(&disk);
+        let to_file = format!("serial=\"file:{}\"", serial.display());
+        let from = format!(
+            "disk=[\"vdev=hda,format=raw,access=rw,backendtype=qdisk,target={}\"]",
+            disk.display()
+        );
+        let lines = [
+            "boot=\"c\"",
+            // The firmware moves a sector by one request, not word by word.
+            "hdtype=\"ahci\"",
+            &to_file,
+            &from,
+        ];
+        let lines = [&lines, more].concat();
+        let stock = StockGuest::create(true, Some(&in_place_of_qemu()), &lines)?;
+        let record = record(stock.domid).unwrap();
+        Ok(Self {
+            stock,
+            disk,
+            serial,
+            record,
+        })
+    }
+
+    /// Of its QEMU.
+    pub(crate) fn pid(&self) -> i32 {
+        self.number("pid")
+    }
+
+    /// Of all that belongs to it: QEMU, its init, and their supervisor.
+    pub(crate) fn pids(&self) -> [i32; 3] {
+        ["pid", "init_pid", "supervisor_pid"].map(|name| self.number(name))
+    }
+
+    fn number(&self, name: &str) -> i32 {
+        let number = self.record[name].as_i64().unwrap();
+        number.try_into().unwrap()
+    }
+
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.serial).unwrap()
+    }
+
+    /// Waits until the guest has used its disk as often as it wants to.
+    pub(crate) fn has_done_its_work(&self) {
+        eventually("the guest has done its work", || {
+            self.said().ends_with(disk::DONE)
+        });
+        let expected = format!("{}{}{}", disk::BOOTED, disk::TEXT, disk::DONE);
+        assert_eq!(self.said(), expected);
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        for path in [&self.disk, &self.serial] {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// What was applied to a domain's QEMU.
+pub(crate) fn record(domid: u16) -> Option<serde_json::Value> {
+    let text = fs::read(format!("/run/dm-restrict/{domid}/dm/applied.json")).ok()?;
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
+pub(crate) fn is_there(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
