@@ -50,7 +50,7 @@ pub(crate) const CAMPAIGN: Program = Program {
 /// The tests that need real Xen: add a row to have one more run. Dom0 has what the most
 /// demanding of those needs that run.
 pub(crate) const TESTS: &[Test] = &[
-        Test {
+    Test {
         program: Program {
             package: "xen-restrict",
             kind: Kind::Test,
@@ -90,7 +90,7 @@ pub(crate) const TESTS: &[Test] = &[
         },
         contents: &TOOLSTACK,
     },
-        Test {
+    Test {
         program: Program {
             package: "xen-restrict",
             kind: Kind::Test,
@@ -129,7 +129,7 @@ pub(crate) const TOOLS: &[Tool] = &[
             features: &[],
         },
     },
-        Tool {
+    Tool {
         variable: "XEN_LAB_DEVICE_MODEL",
         program: Program {
             package: "xen-restrict",

@@ -72,6 +72,7 @@ pub(crate) const MODULES: &[&str] = &[
     "xen-gntalloc",
     "xen-gntdev",
     "xenfs",
+    "tun",
 ];
 
 impl Contents {

@@ -191,9 +191,9 @@ fn network(options: &[Option_<'_>]) -> Vec<String> {
                 !local.contains(&kind)
             }
             "-spice" => true,
-            "-netdev" | "-net" => {
-                value.first() != b"none" && value.get("fd").is_none() && !is_nic(&value)
-            }
+            // A tap device by name is handed over as a descriptor.
+            "-netdev" => ["fd", "ifname"].iter().all(|key| value.get(key).is_none()),
+            "-net" => !matches!(value.first(), b"none" | b"nic"),
             "-serial" | "-monitor" | "-parallel" => ["tcp:", "udp:", "telnet:"]
                 .iter()
                 .any(|kind| value.first().starts_with(kind.as_bytes())),
@@ -202,10 +202,6 @@ fn network(options: &[Option_<'_>]) -> Vec<String> {
         is.then(|| format!("{} {}", name.to_string_lossy(), value.shown()))
     };
     options.iter().filter_map(needs).collect()
-}
-
-fn is_nic(value: &Value) -> bool {
-    value.first() == b"nic"
 }
 
 /// What follows an option: parts between commas, where two commas are one that is meant.

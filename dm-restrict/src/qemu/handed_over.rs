@@ -14,7 +14,13 @@ use std::{
 
 use xen_restrict::launch::NamedFd;
 
-use super::call::{Value, options};
+use super::{
+    call::{Value, options},
+    tap,
+};
+
+/// What is said of a tap device by name, and not by descriptor.
+const OF_A_NAME: &[&str] = &["br", "downscript", "helper", "ifname", "script", "vnet_hdr"];
 
 /// Sets of descriptors, in QEMU's words, from a number on that nobody else takes.
 const FIRST_SET: usize = 1000;
@@ -56,6 +62,7 @@ impl HandedOver {
                     Some(value.with(&["fd"], &format!("fd={number}")))
                 }
                 None if option == "-chardev" => self.server(&value)?,
+                None if option == "-netdev" => self.tap(&value)?,
                 None => None,
             },
             "-incoming" => match value.first().strip_prefix(b"fd:") {
@@ -93,6 +100,20 @@ impl HandedOver {
         Ok(Some(value.with(&["path"], &format!("fd={number}"))))
     }
 
+    /// A device of dom0's network, of which QEMU needs no more than this.
+    fn tap(&mut self, value: &Value) -> io::Result<Option<OsString>> {
+        let is_tap = value.first() == b"tap" || value.get("type").is_some_and(|kind| kind == "tap");
+        let (true, Some(name)) = (is_tap, value.get("ifname")) else {
+            return Ok(None);
+        };
+        let tap = tap::open(&name).map_err(|error| {
+            let text = format!("make the tap device {}: {error}", name.display());
+            io::Error::new(error.kind(), text)
+        })?;
+        let number = self.add_as("char-tap", tap.into_raw_fd())?;
+        Ok(Some(value.with(OF_A_NAME, &format!("fd={number}"))))
+    }
+
     /// A file that QEMU would make, in what it cannot write to.
     fn output(&mut self, value: &Value) -> io::Result<Option<OsString>> {
         let Some(path) = value.first().strip_prefix(b"file:") else {
@@ -123,8 +144,12 @@ impl HandedOver {
 
     /// The number that it will have.
     fn add(&mut self, number: RawFd) -> io::Result<usize> {
+        self.add_as("qemu", number)
+    }
+
+    fn add_as(&mut self, kind: &str, number: RawFd) -> io::Result<usize> {
         let at = self.fds.len();
-        let name = format!("qemu-{at}={number}");
+        let name = format!("{kind}-{at}={number}");
         self.fds.push(name.parse().map_err(io::Error::other)?);
         Ok(3 + at)
     }
@@ -167,6 +192,17 @@ mod tests {
             .into();
         assert_eq!(all.fds, fds);
         HandedOver::of(words("-incoming fd:x")).unwrap_err();
+    }
+
+    #[test]
+    fn a_tap_device_is_made_by_its_name_or_not_at_all() {
+        for name in ["", "a-name-that-is-too-long", "tap%d"] {
+            let text = format!("-netdev type=tap,id=net0,ifname={name},script=no");
+            let error = HandedOver::of(words(&text)).unwrap_err();
+            assert!(error.to_string().contains("make the tap device"), "{error}");
+        }
+        let user = words("-netdev user,id=a");
+        assert_eq!(HandedOver::of(user.clone()).unwrap().arguments, user);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod call;
 mod disks;
 mod handed_over;
 mod settings;
+mod tap;
 
 use std::{
     error::Error,

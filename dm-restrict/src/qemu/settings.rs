@@ -10,20 +10,13 @@ use std::{
 
 use xen_restrict::{
     confine::{Limit, Mechanism},
-    launch::CgroupLimit,
+    launch::{CgroupLimit, QEMU_PROGRAMS},
 };
 
 /// Where it is; it may be missing.
 const FILE: &str = "/etc/dm-restrict/qemu.conf";
 /// Names another one, for one guest: `DM_RESTRICT_QEMU_CONF=... xl create ...`.
 const VARIABLE: &str = "DM_RESTRICT_QEMU_CONF";
-/// Where distributions have QEMU for Xen.
-const PROGRAMS: [&str; 3] = [
-    "/usr/libexec/xen-qemu-system-i386",
-    "/usr/lib/xen/bin/qemu-system-i386",
-    "/usr/bin/qemu-system-i386",
-];
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) program: Option<PathBuf>,
@@ -113,7 +106,7 @@ impl Settings {
     /// QEMU.
     pub(super) fn program(&self) -> io::Result<PathBuf> {
         let found = || {
-            PROGRAMS
+            QEMU_PROGRAMS
                 .map(PathBuf::from)
                 .into_iter()
                 .find(|path| path.is_file())
@@ -121,7 +114,7 @@ impl Settings {
         self.program.clone().or_else(found).ok_or_else(|| {
             let text = format!(
                 "no QEMU at {}: name it in {FILE}, by `program`",
-                PROGRAMS.join(", ")
+                QEMU_PROGRAMS.join(", ")
             );
             io::Error::new(io::ErrorKind::NotFound, text)
         })

@@ -10,12 +10,19 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
+
+use xen_restrict::launch::QEMU_OVERRIDE;
 
 use crate::{
     disk,
-    stock::{NoStart, StockGuest, eventually, from_lab},
+    stock::{NoStart, StockGuest, from_lab},
 };
+
+/// How long a guest may seem to do nothing: its firmware takes a while.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One guest at a time: what is left of others is looked for.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
@@ -23,12 +30,11 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The command under the name by which it is QEMU to `xl`.
+/// The command under the name by which it is QEMU to `xl`, where a package has it.
 pub(crate) fn in_place_of_qemu() -> PathBuf {
-    let directory = env::temp_dir().join(format!("in-place-{}", process::id()));
-    let path = directory.join("qemu");
+    let path = PathBuf::from(QEMU_OVERRIDE);
     if !path.exists() {
-        fs::create_dir_all(&directory).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         symlink(from_lab("XEN_LAB_DM_RESTRICT"), &path).unwrap();
     }
     path
@@ -111,9 +117,19 @@ impl Guest {
 
     /// Waits until the guest has used its disk as often as it wants to.
     pub(crate) fn has_done_its_work(&self) {
-        eventually("the guest has done its work", || {
-            self.said().ends_with(disk::DONE)
-        });
+        let mut begin = Instant::now();
+        let mut before = (String::new(), 0);
+        while !self.said().ends_with(disk::DONE) {
+            let now = (self.said(), disk::count(&self.disk));
+            if now != before {
+                (before, begin) = (now, Instant::now());
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "it does nothing after {before:?}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
         let expected = format!("{}{}{}", disk::BOOTED, disk::TEXT, disk::DONE);
         assert_eq!(self.said(), expected);
     }

@@ -48,7 +48,7 @@ pub use options::{
 pub use output::Output;
 pub use overseer::Overseer;
 pub use plan::Plan;
-pub use qemu::QemuStart;
+pub use qemu::{QEMU_OVERRIDE, QEMU_PROGRAMS, QemuStart};
 pub use record::{Absent, RECORD_VERSION, Record, RecordedFd};
 pub use report::{Reporter, variables_from};
 pub use spawn::Supervised;

@@ -14,6 +14,15 @@ use crate::confine::{
     qemu::{CAPABILITIES, Inode, OPENS_OTHERS, close, has_given_up, is_alone},
 };
 
+/// Where distributions have QEMU for Xen.
+pub const QEMU_PROGRAMS: [&str; 3] = [
+    "/usr/libexec/xen-qemu-system-i386",
+    "/usr/lib/xen/bin/qemu-system-i386",
+    "/usr/bin/qemu-system-i386",
+];
+/// What a guest's config names as `device_model_override`: a link to the command.
+pub const QEMU_OVERRIDE: &str = "/usr/libexec/dm-restrict/qemu";
+
 /// For what libxl starts QEMU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

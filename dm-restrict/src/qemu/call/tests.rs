@@ -113,8 +113,10 @@ fn what_takes_dom0s_network_is_named() {
         ("-vnc 127.0.0.1:0,to=99", "-vnc 127.0.0.1:0,to=99"),
         (
             "-netdev type=tap,id=net0,ifname=vif3.0-emu,br=xenbr0,script=no,downscript=no",
-            "-netdev type=tap,id=net0,ifname=vif3.0-emu,br=xenbr0,script=no,downscript=no",
+            "",
         ),
+        ("-netdev user,id=net0", "-netdev user,id=net0"),
+        ("-net tap", "-net tap"),
         ("-serial tcp::99", "-serial tcp::99"),
         ("-spice port=1", "-spice port=1"),
     ] {
