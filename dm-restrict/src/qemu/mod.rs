@@ -153,7 +153,9 @@ fn device_model(
     } else {
         "fsize=unlimited"
     };
-    launch = launch.limit(fsize.parse()?);
+    if !settings.without.contains(&Mechanism::Rlimits) {
+        launch = launch.limit(fsize.parse()?);
+    }
     for file in files {
         launch = launch.bind_read_write(file);
     }

@@ -110,7 +110,7 @@ fn a_network_card_is_reached_from_dom0_and_its_qemu_sees_no_network() {
     let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
     let text = String::from_utf8(audit.stdout).unwrap();
     assert_eq!(audit.status.code(), Some(0), "{text}");
-    assert!(text.contains("only lo, down"), "{text}");
+    assert!(text.contains("only lo,"), "{text}");
     drop(guest);
     eventually("the device is gone", || {
         fs::metadata(format!("/sys/class/net/{name}")).is_err()

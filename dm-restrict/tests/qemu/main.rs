@@ -4,6 +4,7 @@
 //! to without it: `restrict/tests/stock_qemu`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod changes;
 mod confined;
 mod disk;
 mod ends;

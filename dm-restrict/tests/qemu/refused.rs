@@ -87,11 +87,11 @@ fn a_mechanism_is_left_out_by_name_and_a_wrong_setting_stops_it() {
         ("nothing = 1\n", "there is no setting"),
     ] {
         let _settings = Settings::new(text);
-        let no = Guest::try_start(&[]).err().unwrap();
+        let no = Guest::try_start(None, &[]).err().unwrap();
         assert!(no.qemu.contains(says), "{no:?}");
     }
     let settings = Settings::new("");
     fs::set_permissions(Path::new(&settings.0), fs::Permissions::from_mode(0o666)).unwrap();
-    let no = Guest::try_start(&[]).err().unwrap();
+    let no = Guest::try_start(None, &[]).err().unwrap();
     assert!(no.qemu.contains("others than root can change it"), "{no:?}");
 }

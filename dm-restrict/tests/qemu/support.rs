@@ -67,17 +67,33 @@ impl Guest {
 
     /// With more lines of its config.
     pub(crate) fn with(more: &[&str]) -> Self {
-        Self::try_start(more).unwrap_or_else(|no| panic!("xl: {}\nQEMU: {}", no.xl, no.qemu))
+        Self::or_panic(Self::try_start(None, more))
     }
 
-    pub(crate) fn try_start(more: &[&str]) -> Result<Self, NoStart> {
+    /// With a CD.
+    pub(crate) fn with_cd(cd: &Path) -> Self {
+        Self::or_panic(Self::try_start(Some(cd), &[]))
+    }
+
+    fn or_panic(started: Result<Self, NoStart>) -> Self {
+        started.unwrap_or_else(|no| panic!("xl: {}\nQEMU: {}", no.xl, no.qemu))
+    }
+
+    pub(crate) fn try_start(cd: Option<&Path>, more: &[&str]) -> Result<Self, NoStart> {
         let (disk, serial) = (scratch("disk"), scratch("serial"));
         disk::make(&disk);
         let to_file = format!("serial=\"file:{}\"", serial.display());
-        let from = format!(
-            "disk=[\"vdev=hda,format=raw,access=rw,backendtype=qdisk,target={}\"]",
-            disk.display()
-        );
+        let of = |options: &str, path: &Path| {
+            format!(
+                "\"{options},format=raw,backendtype=qdisk,target={}\"",
+                path.display()
+            )
+        };
+        let disks: Vec<_> = [of("vdev=hda,access=rw", &disk)]
+            .into_iter()
+            .chain(cd.map(|cd| of("vdev=hdc,devtype=cdrom,access=ro", cd)))
+            .collect();
+        let from = format!("disk=[{}]", disks.join(","));
         let lines = [
             "boot=\"c\"",
             // The firmware moves a sector by one request, not word by word.
@@ -111,12 +127,29 @@ impl Guest {
         number.try_into().unwrap()
     }
 
+    /// After `xl restore`: it has another number, and another QEMU.
+    pub(crate) fn has_another_domid(&mut self) {
+        let domid = Command::new("xl")
+            .args(["domid", self.stock.name()])
+            .output();
+        let domid = String::from_utf8(domid.unwrap().stdout).unwrap();
+        self.stock.domid = domid.trim().parse().unwrap();
+        self.record = record(self.stock.domid).unwrap();
+    }
+
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.serial).unwrap()
     }
 
     /// Waits until the guest has used its disk as often as it wants to.
     pub(crate) fn has_done_its_work(&self) {
+        self.has_come_to_an_end();
+        let expected = format!("{}{}{}", disk::BOOTED, disk::TEXT, disk::DONE);
+        assert_eq!(self.said(), expected);
+    }
+
+    /// Waits until it says so.
+    pub(crate) fn has_come_to_an_end(&self) {
         let mut begin = Instant::now();
         let mut before = (String::new(), 0);
         while !self.said().ends_with(disk::DONE) {
@@ -130,8 +163,6 @@ impl Guest {
             );
             thread::sleep(Duration::from_millis(20));
         }
-        let expected = format!("{}{}{}", disk::BOOTED, disk::TEXT, disk::DONE);
-        assert_eq!(self.said(), expected);
     }
 }
 

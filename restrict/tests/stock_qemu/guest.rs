@@ -109,6 +109,11 @@ impl StockGuest {
         Ok(guest)
     }
 
+    /// By which `xl` knows it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The uid that its QEMU has, if it is restricted.
     pub(crate) fn uid(&self) -> u32 {
         RANGE_BASE + u32::from(self.domid)
