@@ -48,7 +48,9 @@ fn each_call_of_the_tables_is_asked_about_and_its_kin_are_refused() {
         let answers = [refusing(), telling()].map(|p| answer(&p, name, [0; 6]));
         assert_eq!(answers, expected, "{name}");
     }
-    for name in NEVER.iter().flat_map(|calls| calls.names) {
+    // Not every architecture has them all.
+    let never = NEVER.iter().flat_map(|calls| calls.names);
+    for name in never.filter(|name| number(NATIVE, name).is_some()) {
         assert_eq!(answer(&refusing(), name, [0; 6]), EPERM, "{name}");
         assert_eq!(answer(&telling(), name, [0; 6]), NOTIFY, "{name}");
     }
