@@ -23,6 +23,22 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Run(Box<Run>),
+    /// Is QEMU to xl: starts it for a guest with dm_restrict=1, confined, and stays until it has
+    /// ended
+    ///
+    /// For device_model_override in a guest's config, under the name
+    /// /usr/libexec/dm-restrict/qemu: a link to this command by which it takes QEMU's arguments
+    /// and no others. Settings are in /etc/dm-restrict/qemu.conf, or in the file that the
+    /// variable DM_RESTRICT_QEMU_CONF names.
+    Qemu {
+        /// QEMU's, as xl gives them
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        arguments: Vec<OsString>,
+    },
     /// Lists the programs that run confined
     List {
         /// Prints JSON
@@ -91,7 +107,7 @@ pub(crate) enum Generated {
 pub(crate) struct Audit {
     #[command(flatten)]
     pub(crate) whom: Whom,
-    /// Which mechanisms: libxl or strict; if it is not given, what was recorded at the
+    /// Which mechanisms: libxl, qemu or strict; if it is not given, what was recorded at the
     /// start, else strict
     #[arg(long, value_name = "NAME", value_parser = parsed::<Profile>)]
     pub(crate) profile: Option<Profile>,

@@ -17,6 +17,7 @@ mod doctor;
 mod generate;
 mod list;
 mod messages;
+mod qemu;
 mod run;
 
 use clap::Parser as _;
@@ -29,12 +30,16 @@ use xen_restrict::{
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    if let Some(arguments) = qemu::by_name() {
+        return qemu::qemu(arguments);
+    }
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return misunderstood(&error),
     };
     let outcome = match command {
         Command::Run(options) => return run::run(*options),
+        Command::Qemu { arguments } => return qemu::qemu(arguments),
         Command::Audit(options) => return ExitCode::from(audit::audit(&options)),
         Command::List { json } => list::list(json),
         Command::Doctor { json } => return doctor::doctor(json),

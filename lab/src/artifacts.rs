@@ -117,6 +117,15 @@ pub(crate) const TESTS: &[Test] = &[
         },
         contents: &STOCK_QEMU,
     },
+    Test {
+        program: Program {
+            package: "dm-restrict",
+            kind: Kind::Test,
+            name: "qemu",
+            features: &[],
+        },
+        contents: &STOCK_QEMU,
+    },
 ];
 
 /// A program that tests and demonstration start in dom0: it is in `PATH` there, and a

@@ -62,6 +62,7 @@ const PACKAGES: &[&str] = &[
 /// Programs of dom0; the libraries they need come along by themselves.
 const PROGRAMS: &[&str] = &[
     "usr/lib/xen-{xen}/bin/depriv-fd-checker",
+    "usr/lib/xen-{xen}/bin/libxl-save-helper",
     "usr/lib/xen-{xen}/bin/lsevtchn",
     "usr/lib/xen-{xen}/bin/xen-init-dom0",
     "usr/lib/xen-{xen}/bin/xenconsoled",
@@ -84,6 +85,7 @@ pub(crate) const MODULES: &[&str] = &[
     "xen-gntalloc",
     "xen-gntdev",
     "xenfs",
+    "tun",
 ];
 
 impl Contents {

@@ -20,7 +20,7 @@ fn names_there_are_none_of_are_answered_with_those_there_are() {
     for (options, says) in [
         (["--without", "selinux"], "there are identity, capabilities"),
         (["--require", "x"], "there are identity"),
-        (["--profile", "qemu2"], "there are libxl, strict"),
+        (["--profile", "qemu2"], "there are libxl, qemu, strict"),
         (["--rlimit", "files=3"], "there are as, core"),
         (["--rlimit", "nofile"], "NAME=VALUE"),
         (["--rlimit", "nofile=-1"], "a number, or unlimited"),
@@ -36,6 +36,7 @@ fn names_there_are_none_of_are_answered_with_those_there_are() {
         (["--env", "NO_SUCH_VARIABLE"], "NAME=VALUE"),
         (["--user", "nobody-has-this-name"], "nobody-has-this-name"),
         (["--user", "root"], "root's"),
+        (["--profile", "qemu"], "by `dm-restrict qemu`"),
         (["--instance", ""], "instance"),
         (["--instance", "../x"], "instance"),
         (["--instance", ".x"], "instance"),

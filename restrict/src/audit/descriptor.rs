@@ -31,7 +31,7 @@ pub(super) struct Descriptor {
     pub(super) link: Vec<u8>,
     pub(super) kind: Kind,
     /// Which file it is.
-    stat: Stat,
+    pub(super) stat: Stat,
 }
 
 /// What a file can be.

@@ -43,7 +43,7 @@ mod procfs;
 mod report;
 mod scope;
 mod series;
-mod status;
+pub(crate) mod status;
 mod sys;
 mod text;
 mod vantage;

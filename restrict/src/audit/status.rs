@@ -3,34 +3,34 @@
 
 /// What `/proc/PID/task/TID/status` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Status {
-    pub(super) state: char,
+pub(crate) struct Status {
+    pub(crate) state: char,
     /// Real, effective, saved, of the file system.
-    pub(super) uids: [u32; 4],
-    pub(super) gids: [u32; 4],
-    pub(super) groups: Vec<u32>,
+    pub(crate) uids: [u32; 4],
+    pub(crate) gids: [u32; 4],
+    pub(crate) groups: Vec<u32>,
     /// Its numbers, from the reader's pid namespace to its own.
-    pub(super) pids: Vec<i32>,
+    pub(crate) pids: Vec<i32>,
     /// Inheritable, permitted, effective, bounding, ambient.
-    pub(super) capabilities: [u64; 5],
-    pub(super) no_new_privs: bool,
+    pub(crate) capabilities: [u64; 5],
+    pub(crate) no_new_privs: bool,
     /// 0 none, 1 strict, 2 filters.
-    pub(super) seccomp: u32,
+    pub(crate) seccomp: u32,
     /// How many filters (Linux 5.9).
-    pub(super) filters: Option<u32>,
-    pub(super) umask: Option<u32>,
-    pub(super) tracer: i32,
+    pub(crate) filters: Option<u32>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) tracer: i32,
     /// How often it left a processor, voluntarily and not.
-    pub(super) switches: [u64; 2],
+    pub(crate) switches: [u64; 2],
 }
 
 impl Status {
     /// Whether it runs no more, and only waits to be waited for.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
 
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let field = |name: &str| field(text, name);
         let capability = |name| u64::from_str_radix(field(name)?, 16).ok();
         Some(Self {

@@ -2,7 +2,7 @@
 //! System calls that look at another process.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     io,
     mem::{MaybeUninit, size_of},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -154,6 +154,18 @@ pub(super) struct Stat {
 
 impl Stat {
     /// The type: `S_IFDIR`, ...
+    /// Whether both are of one file, or of one device.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let device = |stat: &Self| {
+            let kind = stat.kind();
+            matches!(kind, libc::S_IFBLK | libc::S_IFCHR).then_some((kind, stat.special))
+        };
+        match (device(self), device(other)) {
+            (None, None) => (self.device, self.inode) == (other.device, other.inode),
+            (one, other) => one == other,
+        }
+    }
+
     pub(super) fn kind(&self) -> u32 {
         self.mode & libc::S_IFMT
     }
@@ -177,6 +189,12 @@ pub(super) fn stat(directory: BorrowedFd<'_>, path: &CStr) -> Result<Stat, Errno
         mount: (answer.stx_mask & libc::STATX_MNT_ID != 0).then_some(answer.stx_mnt_id),
         uid: answer.stx_uid,
     })
+}
+
+/// Of this machine's file at an absolute path.
+pub(super) fn stat_at(path: &str) -> Option<Stat> {
+    let root = std::fs::File::open("/").ok()?;
+    stat(root.as_fd(), &CString::new(path).ok()?).ok()
 }
 
 /// A socket option that is a number, or a struct of numbers.

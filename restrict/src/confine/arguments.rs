@@ -13,11 +13,13 @@ pub(super) enum Test {
     IsNot(u8, u32),
     /// No bit of the mask.
     HasNone(u8, u32),
+    /// Every bit of the mask.
+    HasAll(u8, u32),
     /// A null pointer: all 64 bits.
     Null(u8),
 }
 
-use Test::{HasNone, Is, IsNot, Null};
+use Test::{HasAll, HasNone, Is, IsNot, Null};
 
 /// A use of a call that is allowed: all tests hold.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +29,7 @@ pub(super) struct Case {
     pub(super) tests: &'static [Test],
 }
 
-const fn case(what: &'static str, tests: &'static [Test], why: &'static str) -> Case {
+pub(super) const fn case(what: &'static str, tests: &'static [Test], why: &'static str) -> Case {
     Case { what, why, tests }
 }
 
@@ -37,7 +39,7 @@ pub(super) struct Checked {
     pub(super) cases: &'static [Case],
 }
 
-const fn checked(call: &'static str, cases: &'static [Case]) -> Checked {
+pub(super) const fn checked(call: &'static str, cases: &'static [Case]) -> Checked {
     Checked { call, cases }
 }
 
@@ -285,9 +287,15 @@ pub(super) fn cases(call: &str) -> Option<&'static [Case]> {
 impl Case {
     /// For the filter.
     pub(super) fn rule(&self) -> Result<SeccompRule, BackendError> {
-        let conditions = self.tests.iter().map(|test| match *test {
+        self.rule_and(&[])
+    }
+
+    /// The same, where more is asked.
+    pub(super) fn rule_and(&self, more: &[Test]) -> Result<SeccompRule, BackendError> {
+        let conditions = self.tests.iter().chain(more).map(|test| match *test {
             Is(argument, value) => low_half(argument, SeccompCmpOp::Eq, value),
             IsNot(argument, value) => low_half(argument, SeccompCmpOp::Ne, value),
+            HasAll(argument, mask) => low_half(argument, SeccompCmpOp::MaskedEq(mask.into()), mask),
             HasNone(argument, mask) => low_half(argument, SeccompCmpOp::MaskedEq(mask.into()), 0),
             Null(argument) => {
                 SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)

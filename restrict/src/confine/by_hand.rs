@@ -23,6 +23,7 @@ pub(crate) fn is_a_case(call: &str, arguments: [u64; 6]) -> bool {
                 Test::Is(at, value) => low(at) == value,
                 Test::IsNot(at, value) => low(at) != value,
                 Test::HasNone(at, mask) => low(at) & mask == 0,
+                Test::HasAll(at, mask) => low(at) & mask == mask,
                 Test::Null(at) => arguments[usize::from(at)] == 0,
             })
         })
@@ -47,7 +48,10 @@ pub(crate) fn values() -> Vec<u32> {
     let tests = cases.flat_map(|case| case.tests);
     let mut values: Vec<_> = tests
         .map(|test| match *test {
-            Test::Is(_, value) | Test::IsNot(_, value) | Test::HasNone(_, value) => value,
+            Test::Is(_, value)
+            | Test::IsNot(_, value)
+            | Test::HasNone(_, value)
+            | Test::HasAll(_, value) => value,
             Test::Null(_) => 0,
         })
         .collect();

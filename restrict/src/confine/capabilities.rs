@@ -19,6 +19,9 @@ const MOST: libc::c_ulong = 63;
 /// KEEP_CAPS off (with either, leaving uid 0 would keep sets), each with its lock.
 const SECUREBITS: libc::c_ulong = 1 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7;
 
+/// The same without NOROOT: exec as uid 0 gives what the bounding set has left.
+const SECUREBITS_OF_ROOT: libc::c_ulong = SECUREBITS & !1;
+
 /// A set of capabilities by number, bit by bit.
 pub(crate) type Set = u64;
 
@@ -42,7 +45,18 @@ struct Data {
 
 /// Empties the bounding and ambient sets and locks the secure bits. Needs CAP_SETPCAP.
 pub(crate) fn give_up_for_good() -> Result<(), MechanismError> {
-    for capability in 0..=MOST {
+    bound(0, SECUREBITS)
+}
+
+/// Leaves a program that is executed as uid 0 with these, and nobody else with any. Needs
+/// CAP_SETPCAP.
+pub(crate) fn leave_root(set: Set) -> Result<(), MechanismError> {
+    bound(set, SECUREBITS_OF_ROOT)?;
+    keep(set)
+}
+
+fn bound(set: Set, securebits: libc::c_ulong) -> Result<(), MechanismError> {
+    for capability in (0..=MOST).filter(|capability| set >> capability & 1 == 0) {
         match prctl(libc::PR_CAPBSET_DROP, capability) {
             // One more than the kernel knows.
             Err(error) if capability > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
@@ -50,7 +64,7 @@ pub(crate) fn give_up_for_good() -> Result<(), MechanismError> {
         }
     }
     clear_ambient()?;
-    prctl(libc::PR_SET_SECUREBITS, SECUREBITS).map_err(|error| failed("lock securebits", &error))
+    prctl(libc::PR_SET_SECUREBITS, securebits).map_err(|error| failed("lock securebits", &error))
 }
 
 /// Empties the effective, permitted and inheritable sets, and looks.

@@ -4,7 +4,7 @@
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use super::{
-    Mechanism, Profile, rlimits,
+    Mechanism, Profile, qemu, rlimits,
     syscalls::{ALLOWED, Group, MISSING, REFUSED},
     xen_requests::{Mapping, POLICY},
 };
@@ -45,17 +45,23 @@ fn groups(text: &mut String, groups: &[Group]) {
 
 fn document() -> String {
     let mut text = HEAD.to_owned();
-    text += "\n## Mechanisms\n\n| mechanism | what it does | libxl | strict |\n|---|---|---|---|\n";
+    text += "\n## Mechanisms\n\n| mechanism | what it does | libxl | qemu | strict |\n|---|---|---|---|---|\n";
     for mechanism in Mechanism::ALL {
-        let strict = match mechanism.depends_on_host() {
-            true => "where the machine has it",
-            false => mark(Profile::Strict.has(mechanism)),
-        };
-        let libxl = mark(Profile::Libxl.has(mechanism));
+        let [libxl, qemu, strict] = Profile::ALL.map(|profile| {
+            match profile.has(mechanism) && mechanism.depends_on_host() {
+                true => "where the machine has it",
+                false => mark(profile.has(mechanism)),
+            }
+        });
         let does = mechanism.does();
-        writeln!(text, "| {mechanism} | {does} | {libxl} | {strict} |").unwrap();
+        writeln!(
+            text,
+            "| {mechanism} | {does} | {libxl} | {qemu} | {strict} |"
+        )
+        .unwrap();
     }
-    text += "\n## Limits of a process\n\nSoft and hard alike.\n\n\
+    text += "\n## Limits of a process\n\nSoft and hard alike. Those of qemu are those of strict, but a guest whose disk is a \
+             file may write all of it: fsize is unlimited then.\n\n\
              | limit | libxl | strict | why |\n|---|---|---|---|\n";
     for of_strict in rlimits::of_profile(Profile::Strict, &[]) {
         let name = of_strict.name();
@@ -95,6 +101,24 @@ fn document() -> String {
         .unwrap();
         groups(&mut text, of);
     }
+    text += "\n## System calls of profile qemu\n\nThose of strict, but:\n\n\
+             | call | allowed | why |\n|---|---|---|\n";
+    for (allowed, of) in [
+        ("until root is given up", qemu::UNTIL_GIVEN_UP),
+        ("never", qemu::NEVER),
+    ] {
+        for calls in of {
+            let names = calls.names.join(", ");
+            writeln!(text, "| {names} | {allowed} | {} |", calls.why).unwrap();
+        }
+    }
+    for checked in qemu::UNTIL_ARGUMENTS {
+        for case in checked.cases {
+            let (call, what, why) = (checked.call, case.what, case.why);
+            writeln!(text, "| {call}: {what} | until root is given up | {why} |").unwrap();
+        }
+    }
+    text += "| clone | for threads only | it has no other process |\n";
     text += "\nOf some that are allowed, only certain arguments are: `--dry-run` prints them.\n";
     text
 }

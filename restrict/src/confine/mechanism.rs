@@ -58,6 +58,8 @@ struct Row {
     name: &'static str,
     /// In profile `libxl` too; all are in `strict`.
     libxl: bool,
+    /// In profile `qemu`.
+    qemu: bool,
     /// Not every machine has it: where it is absent, that is said, and it goes
     /// on without.
     of_the_host: bool,
@@ -74,15 +76,17 @@ const fn row(
     Row {
         mechanism,
         name,
-        libxl: matches!(profiles, Both),
-        of_the_host: matches!(profiles, StrictIfPresent),
+        libxl: matches!(profiles, All),
+        qemu: !matches!(profiles, StrictIfPresent),
+        of_the_host: matches!(profiles, StrictIfPresent | NotLibxlIfPresent),
         does,
     }
 }
 
 enum Profiles {
-    Both,
-    Strict,
+    All,
+    NotLibxl,
+    NotLibxlIfPresent,
     StrictIfPresent,
 }
 
@@ -90,61 +94,62 @@ use Mechanism::{
     Capabilities, Cgroup, CgroupNs, Env, Fds, Identity, IpcNs, Keyring, Landlock, MountNs, NetNs,
     NoNewPrivs, ParentDeath, PidNs, Rlimits, Root, Seccomp, Session, Umask, UtsNs, XenRequests,
 };
-use Profiles::{Both, Strict, StrictIfPresent};
+use Profiles::{All, NotLibxl, NotLibxlIfPresent, StrictIfPresent};
 
 /// In the order of the enum.
 const TABLE: [Row; 21] = [
     row(
         Identity,
         "identity",
-        Both,
+        All,
         "a uid and gid of its own, no other groups",
     ),
     row(
         Capabilities,
         "capabilities",
-        Both,
-        "all sets empty; in strict the bounding set too, securebits locked",
+        All,
+        "all sets empty; in strict the bounding set too, in qemu it is small; securebits locked",
     ),
     row(
         NoNewPrivs,
         "no-new-privs",
-        Strict,
+        NotLibxl,
         "exec gives no privilege",
     ),
     row(
         XenRequests,
         "xen-requests",
-        Both,
+        All,
         "a filter on the requests of Xen's devices",
     ),
-    row(Seccomp, "seccomp", Strict, "an allowlist of system calls"),
-    row(MountNs, "mount-ns", Both, "mounts of its own"),
+    row(Seccomp, "seccomp", NotLibxl, "an allowlist of system calls"),
+    row(MountNs, "mount-ns", All, "mounts of its own"),
     row(
         IpcNs,
         "ipc-ns",
-        Both,
+        All,
         "System V IPC and message queues of its own",
     ),
-    row(NetNs, "net-ns", Strict, "only a loopback device, down"),
+    row(NetNs, "net-ns", NotLibxl, "only a loopback device, down"),
     row(
         PidNs,
         "pid-ns",
-        Strict,
+        NotLibxl,
         "pid 1 is an init of ours, the program pid 2",
     ),
-    row(UtsNs, "uts-ns", Strict, "a host name of its own"),
+    row(UtsNs, "uts-ns", NotLibxl, "a host name of its own"),
     row(
         CgroupNs,
         "cgroup-ns",
-        Strict,
+        NotLibxl,
         "its own control group looks like the root",
     ),
     row(
         Root,
         "root",
-        Both,
-        "strict: a fresh read-only tmpfs with what was named; libxl: chroot to an empty directory",
+        All,
+        "strict: a fresh read-only tmpfs with what was named; libxl: chroot to an empty directory; \
+         qemu: dom0's files read-only, and none of them after QEMU's own chroot",
     ),
     row(
         Landlock,
@@ -155,26 +160,26 @@ const TABLE: [Row; 21] = [
     row(
         Rlimits,
         "rlimits",
-        Both,
+        All,
         "limits of the process and of its user",
     ),
     row(
         Cgroup,
         "cgroup",
-        StrictIfPresent,
+        NotLibxlIfPresent,
         "a leaf of its own with limits on processes and memory",
     ),
-    row(Fds, "fds", Both, "none but the named ones"),
-    row(Env, "env", Strict, "empty but for the named variables"),
+    row(Fds, "fds", All, "none but the named ones"),
+    row(Env, "env", NotLibxl, "empty but for the named variables"),
     row(
         ParentDeath,
         "parent-death",
-        Strict,
+        NotLibxl,
         "it ends when the supervisor does",
     ),
-    row(Keyring, "keyring", Strict, "a new session keyring"),
-    row(Umask, "umask", Strict, "077"),
-    row(Session, "session", Both, "setsid: no controlling terminal"),
+    row(Keyring, "keyring", NotLibxl, "a new session keyring"),
+    row(Umask, "umask", NotLibxl, "077"),
+    row(Session, "session", All, "setsid: no controlling terminal"),
 ];
 
 impl Mechanism {
@@ -242,6 +247,9 @@ fn names<const N: usize>(names: [&str; N]) -> String {
 pub enum Profile {
     /// What Xen's `libxl` does, and the filter on Xen requests.
     Libxl,
+    /// All that a QEMU bears which is started as root and gives that up itself: `dm-restrict
+    /// qemu`.
+    Qemu,
     /// Every mechanism.
     #[default]
     Strict,
@@ -249,13 +257,14 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Libxl, Self::Strict];
+    pub const ALL: [Self; 3] = [Self::Libxl, Self::Qemu, Self::Strict];
 
     /// Its name in options and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Libxl => "libxl",
+            Self::Qemu => "qemu",
             Self::Strict => "strict",
         }
     }
@@ -265,6 +274,7 @@ impl Profile {
     pub const fn has(self, mechanism: Mechanism) -> bool {
         match self {
             Self::Libxl => mechanism.row().libxl,
+            Self::Qemu => mechanism.row().qemu,
             Self::Strict => true,
         }
     }
@@ -348,7 +358,7 @@ mod tests {
                 .parse::<Profile>()
                 .unwrap_err()
                 .to_string()
-                .contains("libxl, strict")
+                .contains("libxl, qemu, strict")
         );
     }
 
@@ -371,6 +381,11 @@ mod tests {
         ];
         assert_eq!(libxl, expected);
         assert!(Mechanism::ALL.into_iter().all(|m| Profile::Strict.has(m)));
+        let not_qemu: Vec<_> = Mechanism::ALL
+            .into_iter()
+            .filter(|m| !Profile::Qemu.has(*m))
+            .collect();
+        assert_eq!(not_qemu, [Landlock]);
         let host: Vec<_> = Mechanism::ALL
             .into_iter()
             .filter(|m| m.depends_on_host())

@@ -32,6 +32,7 @@ pub(crate) mod not_sent;
 pub(crate) mod notify;
 pub(crate) mod only_files;
 pub(crate) mod parent_death;
+pub(crate) mod qemu;
 mod reap;
 pub(crate) mod renamers;
 pub(crate) mod rlimits;

@@ -111,6 +111,13 @@ impl Tree {
     }
 }
 
+/// Gives a mount and all below it these attributes.
+///
+/// `ENOSYS` before Linux 5.12.
+pub(crate) fn set_all(top: BorrowedFd<'_>, attributes: Attributes) -> io::Result<()> {
+    set_attributes(top, attributes, 0, AT_RECURSIVE)
+}
+
 /// Gives an attached mount, which has none below, these attributes.
 pub(crate) fn seal_mount(mount: BorrowedFd<'_>, attributes: Attributes) -> io::Result<()> {
     match set_attributes(mount, attributes, 0, 0) {

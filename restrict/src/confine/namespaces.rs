@@ -43,26 +43,7 @@ pub(crate) struct Entered {
 ///
 /// A new pid namespace is one for the children to come: the first is its pid 1.
 pub(crate) fn enter(wanted: impl Fn(Mechanism) -> bool) -> Result<Entered, MechanismError> {
-    let dir = |path| {
-        open(
-            path,
-            OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY,
-            Mode::empty(),
-        )
-    };
-    let opened = |errno: Errno| {
-        let reason = format!("cannot open the current root and directory: {errno}");
-        MechanismError::new(
-            Mechanism::MountNs,
-            reason,
-            "start it in a directory that exists",
-        )
-    };
-    let mut entered = Entered {
-        namespaces: Vec::new(),
-        root: dir("/").map_err(opened)?,
-        cwd: dir(".").or_else(|_| dir("/")).map_err(opened)?,
-    };
+    let mut entered = Entered::from_here()?;
     match entered.all(wanted) {
         Ok(()) => Ok(entered),
         Err(error) => {
@@ -70,6 +51,48 @@ pub(crate) fn enter(wanted: impl Fn(Mechanism) -> bool) -> Result<Entered, Mecha
             let _ = entered.leave();
             Err(error)
         }
+    }
+}
+
+/// Enters the mount namespace of another process, and its root directory.
+pub(crate) fn enter_mounts_of(pid: i32) -> Result<Entered, MechanismError> {
+    let mechanism = Mechanism::MountNs;
+    let open = |of: &str| {
+        File::open(format!("/proc/{of}/ns/mnt"))
+            .map_err(|error| failed(mechanism, "open /proc/PID/ns/mnt", &error))
+    };
+    let (theirs, back) = (open(&pid.to_string())?, open("self")?);
+    let mut entered = Entered::from_here()?;
+    entered
+        .namespaces
+        .push((CloneFlags::CLONE_NEWNS, back.into()));
+    setns(&theirs, CloneFlags::CLONE_NEWNS)
+        .map_err(|errno| failed(mechanism, "enter the program's", &errno.into()))?;
+    Ok(entered)
+}
+
+impl Entered {
+    fn from_here() -> Result<Self, MechanismError> {
+        let dir = |path| {
+            open(
+                path,
+                OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY,
+                Mode::empty(),
+            )
+        };
+        let opened = |errno: Errno| {
+            let reason = format!("cannot open the current root and directory: {errno}");
+            MechanismError::new(
+                Mechanism::MountNs,
+                reason,
+                "start it in a directory that exists",
+            )
+        };
+        Ok(Self {
+            namespaces: Vec::new(),
+            root: dir("/").map_err(opened)?,
+            cwd: dir(".").or_else(|_| dir("/")).map_err(opened)?,
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use nix::{
 };
 
 use super::{
-    arguments,
+    arguments, qemu,
     syscalls::{self, Verdict},
     xen_requests::{self, Mapping},
 };
@@ -39,12 +39,47 @@ pub(crate) struct Notifier {
     response: Vec<u64>,
     /// Ioctls that are let through until sealed.
     until_sealed: fn(u32) -> bool,
+    /// Other calls that are, and the numbers that these may have.
+    calls: fn(&libc::seccomp_data) -> bool,
+    numbers: fn(i32) -> bool,
+    /// Who wants to be root again waits, once, until [`Notifier::release`].
+    holds: bool,
+    held: Option<Held>,
     sealed: bool,
     /// Threads (in this process's pid namespace) that were let through.
     let_through: Vec<u32>,
 }
 
+/// A call that waits for its answer, which is a refusal.
+struct Held {
+    id: u64,
+    thread: u32,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// None waited, or it was let through.
+    Nothing,
+    Refused(Denial),
+    /// It asks to be root again. See [`Notifier::release`].
+    Held,
+}
+
 impl Notifier {
+    /// For a QEMU that gives root up itself.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn of_qemu(listener: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            calls: qemu::is_until_given_up,
+            numbers: qemu::may_be_until_given_up,
+            holds: true,
+            ..Self::new(listener, Mapping::Always)?
+        })
+    }
+
     /// # Errors
     /// The kernel has no listeners: before Linux 5.0.
     pub(crate) fn new(listener: OwnedFd, mapping: Mapping) -> io::Result<Self> {
@@ -67,6 +102,10 @@ impl Notifier {
                 size_of::<libc::seccomp_notif_resp>(),
             ),
             until_sealed: mapping.until_sealed(),
+            calls: |_| false,
+            numbers: |_| false,
+            holds: false,
+            held: None,
             sealed: false,
             let_through: Vec::new(),
         })
@@ -78,16 +117,40 @@ impl Notifier {
     /// # Errors
     /// The listener's: it is of no use any more, and the calls fail with ENOSYS when it
     /// is dropped.
-    pub(crate) fn serve(&mut self) -> io::Result<Option<Denial>> {
+    pub(crate) fn serve(&mut self) -> io::Result<Served> {
         let Some(call) = self.receive()? else {
-            return Ok(None);
+            return Ok(Served::Nothing);
         };
-        if self.is_let_through(&call.data) && self.remember(call.pid) {
-            return self.answer(call.id, Answer::LetThrough).map(|()| None);
+        let root_again = qemu::asks_for_root(&call.data);
+        if self.holds && root_again {
+            self.holds = false;
+            // It is in this call, and in none that was let through.
+            self.let_through.retain(|thread| *thread != call.pid);
+            self.held = Some(Held {
+                id: call.id,
+                thread: call.pid,
+            });
+            return Ok(Served::Held);
+        }
+        if !root_again && self.is_let_through(&call.data) && self.remember(call.pid) {
+            return self
+                .answer(call.id, Answer::LetThrough)
+                .map(|()| Served::Nothing);
         }
         let denial = Denial::of(&call.data, call.pid);
         self.answer(call.id, Answer::Fails(denial.errno))?;
-        Ok(Some(denial))
+        Ok(Served::Refused(denial))
+    }
+
+    /// Refuses the call that is held.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub(crate) fn release(&mut self) -> io::Result<()> {
+        match self.held.take() {
+            Some(held) => self.answer(held.id, Answer::Fails(Errno::EPERM)),
+            None => Ok(()),
+        }
     }
 
     /// No process is left that could ask.
@@ -109,16 +172,17 @@ impl Notifier {
     /// It takes CAP_SYS_PTRACE, unless the threads are this process's user's. A
     /// thread that may not be looked at is inside.
     pub(crate) fn in_flight(&mut self) -> Vec<u32> {
-        let until_sealed = self.until_sealed;
+        let (until_sealed, numbers) = (self.until_sealed, self.numbers);
+        let held = self.held.as_ref().map(|held| held.thread);
         self.let_through
-            .retain(|thread| is_inside(*thread, until_sealed));
+            .retain(|thread| Some(*thread) != held && is_inside(*thread, until_sealed, numbers));
         self.let_through.clone()
     }
 
     fn is_let_through(&self, call: &libc::seccomp_data) -> bool {
-        !self.sealed
-            && i64::from(call.nr) == libc::SYS_ioctl
-            && (self.until_sealed)(low_half(call.args[1]))
+        let request =
+            i64::from(call.nr) == libc::SYS_ioctl && (self.until_sealed)(low_half(call.args[1]));
+        !self.sealed && (request || (self.calls)(call))
     }
 
     /// Whether the thread can be followed.
@@ -226,9 +290,9 @@ pub(super) fn low_half(argument: u64) -> u32 {
     u32::try_from(argument & 0xffff_ffff).unwrap_or_default()
 }
 
-fn is_inside(thread: u32, until_sealed: fn(u32) -> bool) -> bool {
+fn is_inside(thread: u32, until_sealed: fn(u32) -> bool, numbers: fn(i32) -> bool) -> bool {
     match fs::read_to_string(format!("/proc/{thread}/syscall")) {
-        Ok(call) => may_be_inside(&call, until_sealed),
+        Ok(call) => may_be_inside(&call, until_sealed) || is_in_one(&call, numbers),
         // Not to be looked at, or (without /proc, or hidden there) not to be seen.
         Err(_) => exists(thread),
     }
@@ -236,6 +300,14 @@ fn is_inside(thread: u32, until_sealed: fn(u32) -> bool) -> bool {
 
 fn exists(thread: u32) -> bool {
     i32::try_from(thread).is_ok_and(|id| kill(Pid::from_raw(id), None) != Err(Errno::ESRCH))
+}
+
+/// By the same line.
+fn is_in_one(line: &str, numbers: fn(i32) -> bool) -> bool {
+    let number = line.split_ascii_whitespace().next();
+    number
+        .and_then(|number| number.parse().ok())
+        .is_some_and(numbers)
 }
 
 /// By a line of /proc/<thread>/syscall: "running", or the number of the call it sleeps

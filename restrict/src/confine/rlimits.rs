@@ -234,7 +234,7 @@ pub(crate) fn of_profile(profile: Profile, asked: &[Limit]) -> Vec<Limit> {
     let limit = |(row, of): (usize, &Row)| {
         let preset = match profile {
             Profile::Libxl => of.libxl,
-            Profile::Strict => of.strict,
+            Profile::Qemu | Profile::Strict => of.strict,
         };
         let preset = preset.map(|value| Limit {
             row,

@@ -172,7 +172,7 @@ impl fmt::Display for Shown<'_> {
 
 /// Makes what is to be mounted on: the directories of `path` below `root`, and a directory
 /// or an empty file. What is there already, of a tree that was mounted before, is used.
-fn place(root: BorrowedFd<'_>, path: &Path, directory: bool) -> io::Result<OwnedFd> {
+pub(super) fn place(root: BorrowedFd<'_>, path: &Path, directory: bool) -> io::Result<OwnedFd> {
     let names: Vec<&OsStr> = path
         .components()
         .filter_map(|part| match part {
@@ -237,7 +237,7 @@ fn seal_root(root: BorrowedFd<'_>, attributes: Attributes) -> Result<(), Mechani
     seal_mount(root, attributes).map_err(|error| failed("make the root read-only", &error))
 }
 
-fn pivot_failed(errno: Errno) -> MechanismError {
+pub(super) fn pivot_failed(errno: Errno) -> MechanismError {
     if errno != Errno::EINVAL {
         return failed("pivot_root", &errno.into());
     }
@@ -250,7 +250,7 @@ pub(crate) fn of_path(path: &Path, what: &str, error: &io::Error) -> MechanismEr
     failed(&format!("{}: {what}", Shown(path)), error)
 }
 
-fn failed(what: &str, error: &io::Error) -> MechanismError {
+pub(super) fn failed(what: &str, error: &io::Error) -> MechanismError {
     let remedy = match error.raw_os_error() {
         Some(libc::EPERM) => "start it as root with CAP_SYS_ADMIN",
         Some(libc::ENOENT) => "name what exists, by its path in this machine",

@@ -93,7 +93,7 @@ fn by_table(
 }
 
 /// A number that is in no table is `Missing`, and has no name.
-fn numbers(arch: Arch, answer: impl Fn(Verdict, &str) -> Answer) -> BpfProgram {
+pub(super) fn numbers(arch: Arch, answer: impl Fn(Verdict, &str) -> Answer) -> BpfProgram {
     let known: BTreeMap<u32, _> = syscalls::all()
         .filter_map(|(verdict, call)| {
             let number = u32::try_from(call.number(arch)?).ok()?;

@@ -8,6 +8,7 @@ mod host;
 mod kernel;
 mod machine;
 mod mechanisms;
+mod qemu;
 mod report;
 mod users;
 mod xen;
@@ -43,7 +44,7 @@ const fn row(
 use Need::{Audit, Run, Xen};
 use Topic::{Kernel, Machine, Users};
 
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 23] = [
     row(Kernel, "linux", Some(Run), kernel::linux),
     row(
         Kernel,
@@ -67,6 +68,7 @@ const ROWS: [Row; 22] = [
     row(Topic::Xen, "gntalloc", None, xen::gntalloc),
     row(Topic::Xen, "kernel-holes", None, xen::holes),
     row(Topic::Xen, "xenstored", None, xen::xenstored),
+    row(Topic::Xen, "qemu", None, qemu::override_of_xl),
     row(Users, "range-base", None, users::range_base),
     row(Users, "shared", None, users::shared),
     row(Users, "reaper", None, users::reaper),

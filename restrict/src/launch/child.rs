@@ -24,8 +24,10 @@ use super::{
     wire::{self, Message},
 };
 use crate::confine::{
-    Limit, Mechanism, MechanismError, capabilities, credentials, fds, keyring, landlock,
-    namespaces, no_new_privs, parent_death, rlimits, root, scheduling, session, umask,
+    Limit, Mechanism, MechanismError,
+    capabilities::{self, Set},
+    credentials, fds, keyring, landlock, namespaces, no_new_privs, parent_death, rlimits, root,
+    scheduling, session, umask,
 };
 
 /// All that the child needs; made before it is forked.
@@ -45,6 +47,8 @@ pub(crate) struct Child<'a> {
     pub(crate) mount_proc: bool,
     /// The bounding set and the secure bits too.
     pub(crate) for_good: bool,
+    /// What a program keeps that gives root up itself.
+    pub(crate) root_with: Option<Set>,
     /// Scheduled as others are.
     pub(crate) ordinary: bool,
     /// The end of a pipe that closes when the supervisor ends, if the program itself
@@ -136,6 +140,9 @@ impl Child<'_> {
         // While CAP_SETPCAP is there; and, without no-new-privs, CAP_SYS_ADMIN.
         if self.for_good {
             capabilities::give_up_for_good()?;
+        }
+        if let Some(set) = self.root_with {
+            capabilities::leave_root(set)?;
         }
         let mut listener = None;
         if !has(M::NoNewPrivs) {

@@ -8,7 +8,7 @@ use seccompiler::BpfProgram;
 use crate::confine::{
     Mechanism, MechanismError,
     load::{load, load_with_listener},
-    not_sent,
+    not_sent, qemu,
     seccomp::{self, Denied},
     xen_requests::{self, FilterError, Mapping, Phase},
 };
@@ -72,6 +72,26 @@ impl Filters {
             list: filters,
             last,
         })
+    }
+
+    /// For a QEMU that gives root up itself, which one of them asks about.
+    pub(crate) fn of_qemu(seccomp: bool, denied: Denied) -> Result<Self, FilterError> {
+        use Mechanism::{Seccomp, XenRequests};
+        let list = match denied {
+            Denied::Notify => vec![(Seccomp, Asks(qemu::allowing(denied)?))],
+            Denied::Errno => {
+                let never = xen_requests::supervised(Mapping::Always)?.never;
+                let mut list = vec![
+                    (XenRequests, Plain(never)),
+                    (XenRequests, Asks(qemu::asking()?)),
+                ];
+                if seccomp {
+                    list.push((Seccomp, Plain(qemu::allowing(denied)?)));
+                }
+                list
+            }
+        };
+        Ok(Self { list, last: None })
     }
 
     /// Of our init.

@@ -25,6 +25,7 @@ mod output;
 mod overseer;
 mod plan;
 mod program;
+mod qemu;
 mod record;
 mod relay;
 mod report;
@@ -47,6 +48,7 @@ pub use options::{
 pub use output::Output;
 pub use overseer::Overseer;
 pub use plan::Plan;
+pub use qemu::{QEMU_OVERRIDE, QEMU_PROGRAMS, QemuStart};
 pub use record::{Absent, RECORD_VERSION, Record, RecordedFd};
 pub use report::{Reporter, variables_from};
 pub use spawn::Supervised;

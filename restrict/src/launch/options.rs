@@ -7,7 +7,7 @@ mod values;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use super::cgroup_limit::CgroupLimit;
+use super::{cgroup_limit::CgroupLimit, qemu::QemuStart};
 use crate::{
     confine::{Limit, Mechanism, Profile, xen_requests::Mapping},
     ids::GuestId,
@@ -39,6 +39,7 @@ pub struct Launch {
     pub(crate) guest: Option<GuestId>,
     pub(crate) instance: Option<String>,
     pub(crate) profile: Profile,
+    pub(crate) qemu: Option<QemuStart>,
     pub(crate) without: Vec<Mechanism>,
     pub(crate) require: Vec<Mechanism>,
     pub(crate) user: Option<String>,
@@ -81,6 +82,7 @@ impl Launch {
             guest: None,
             instance: None,
             profile: Profile::default(),
+            qemu: None,
             without: Vec::new(),
             require: Vec::new(),
             user: None,

@@ -18,6 +18,7 @@ use super::{
     instance::RUN_DIR,
     options::{EnvValue, Grants, InvalidOption, Launch, NamedFd, SealAt, XenDevice},
     program,
+    qemu::QemuStart,
 };
 use crate::confine::{
     Identity, Limit, MappingCost, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock,
@@ -71,7 +72,10 @@ impl Plan {
         if launch.linked {
             contents.read_only.extend(program::linked(&program)?);
         }
-        contents.read_only.push(program.clone());
+        // QEMU sees it with all that is dom0's.
+        if launch.qemu.is_none() {
+            contents.read_only.push(program.clone());
+        }
         contents.read_only.sort();
         contents.read_only.dedup();
         let mut named = Vec::new();
@@ -164,7 +168,9 @@ impl Plan {
         if self.contents.tmp.is_some() {
             read_write.push("/tmp".into());
         }
-        if self.applies(Mechanism::Root) {
+        if let Some(start) = &self.launch.qemu {
+            read_write.extend(start.files().iter().cloned());
+        } else if self.applies(Mechanism::Root) {
             // From version 9 on a socket of others takes a path that is named.
             read_write.push(root::NOTIFY.into());
         }
@@ -173,6 +179,18 @@ impl Plan {
 
     /// The program's filters.
     pub(crate) fn filters(&self) -> Result<Filters, LaunchError> {
+        if self
+            .launch
+            .qemu
+            .as_ref()
+            .is_some_and(|start| !start.is_probe())
+        {
+            let denied = match self.launch.log_denied {
+                true => Denied::Notify,
+                false => Denied::Errno,
+            };
+            return Ok(Filters::of_qemu(self.applies(Mechanism::Seccomp), denied)?);
+        }
         let phase = match self.launch.seal {
             SealAt::Start => Phase::Sealed,
             SealAt::After(_) => Phase::SetUp,
@@ -229,6 +247,10 @@ impl Plan {
 }
 
 fn choose(launch: &Launch) -> Result<Option<Identity>, LaunchError> {
+    // It asks what QEMU can do, before there is a guest.
+    if launch.qemu == Some(QemuStart::Probe) {
+        return Ok(None);
+    }
     if !launch.has(Mechanism::Identity) {
         if geteuid().is_root() {
             let reason = "without it the program would be root";
@@ -342,6 +364,9 @@ impl Plan {
                 .identity
                 .as_ref()
                 .map_or(String::new(), ToString::to_string),
+            Mechanism::Capabilities if self.launch.qemu.is_some() => {
+                "few until root is given up, then none; no others can be had".into()
+            }
             Mechanism::Capabilities if self.launch.profile == Profile::Libxl => {
                 "none, as the change of uid leaves it".into()
             }

@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::confine::notify::{Denial, Notifier};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
+use crate::confine::notify::{Notifier, Served};
 
 /// How long requests that are under way are waited for before that is reported.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,13 +93,40 @@ impl Sealing {
         self.is_unsettled() || matches!(self.state, State::SetUp(_))
     }
 
+    /// Whether nobody can be asked any more, and nothing was sealed.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.state, State::Nothing)
+    }
+
+    /// Answers the filter's questions until there is something to read from `other`: the
+    /// program's first call may be one of them.
+    pub(crate) fn serve_until(&mut self, other: BorrowedFd<'_>) {
+        loop {
+            let mut fds = vec![PollFd::new(other, PollFlags::POLLIN)];
+            fds.extend(self.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            let polled = poll(&mut fds, PollTimeout::NONE);
+            let heard = fds[0].any().unwrap_or(true);
+            match polled {
+                Err(Errno::EINTR) => {}
+                Ok(_) if !heard => drop(self.serve()),
+                // What is wrong with `other` shows when it is read.
+                _ => return,
+            }
+        }
+    }
+
+    /// Answers the call that is held.
+    pub(crate) fn release(&mut self) -> io::Result<()> {
+        self.notifier.as_mut().map_or(Ok(()), Notifier::release)
+    }
+
     /// Answers one of the filter's questions. An error ends them: they are refused.
-    pub(crate) fn serve(&mut self) -> io::Result<Option<Denial>> {
+    pub(crate) fn serve(&mut self) -> io::Result<Served> {
         let Some(notifier) = &mut self.notifier else {
-            return Ok(None);
+            return Ok(Served::Nothing);
         };
         let served = notifier.serve();
-        if served.is_err() || (matches!(served, Ok(None)) && notifier.is_over()) {
+        if served.is_err() || (matches!(served, Ok(Served::Nothing)) && notifier.is_over()) {
             self.notifier = None;
             if !matches!(self.state, State::Sealed) {
                 self.state = State::Nothing;

@@ -10,6 +10,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{ffi::OsStrExt, net::UnixDatagram},
     },
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -29,6 +30,7 @@ use super::{
     init::Init,
     options::{EnvValue, InvalidOption, STDIO},
     plan::Plan,
+    qemu::QemuStart,
     record::{Absent, RECORD_VERSION, Record, RecordedFd},
     relay::Relay,
     wire::{self, Message},
@@ -39,7 +41,7 @@ use crate::confine::{
     cgroup::{Leaf, remove_stale},
     fds::null,
     named::{self, Copied},
-    namespaces,
+    namespaces, qemu,
     root::{self, Change},
     xen_requests::Mapping,
 };
@@ -51,6 +53,8 @@ pub(crate) struct Started {
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) relays: Vec<Relay>,
     pub(crate) notify: Option<UnixDatagram>,
+    /// The directory that a QEMU enters which gives root up.
+    pub(crate) goal: Option<qemu::Inode>,
     pub(crate) leaf: Option<Leaf>,
     /// Who maps grants for the program.
     pub(crate) broker: Option<Broker>,
@@ -120,6 +124,8 @@ impl Drop for Processes {
 struct Inside {
     processes: Processes,
     notify: Option<UnixDatagram>,
+    /// Where QEMU will be.
+    goal: Option<qemu::Inode>,
     /// Where init tells that it is confined: looked at last, as both do their work at once.
     init_ready: Option<OwnedFd>,
 }
@@ -169,10 +175,15 @@ impl Plan {
             .collect();
 
         let has = |mechanism| self.applies(mechanism);
+        // What QEMU does itself.
+        let start = self.launch.qemu.as_ref();
+        let by_itself = [Mechanism::Identity, Mechanism::Capabilities];
+        let childs =
+            |mechanism| has(mechanism) && (start.is_none() || !by_itself.contains(&mechanism));
         let (uid, gid) = self.ids();
         let own_init = has(Mechanism::PidNs);
         let child = Child {
-            has: &has,
+            has: &childs,
             uid,
             gid,
             limits: &self.limits,
@@ -182,7 +193,10 @@ impl Plan {
             mount_proc: self.contents.proc,
             only_fds: has(Mechanism::Fds),
             for_good: has(Mechanism::Capabilities) && self.launch.profile == Profile::Strict,
-            ordinary: has(Mechanism::Rlimits) && self.launch.profile == Profile::Strict,
+            root_with: start
+                .filter(|_| has(Mechanism::Capabilities))
+                .map(QemuStart::capabilities),
+            ordinary: has(Mechanism::Rlimits) && self.launch.profile != Profile::Libxl,
             life: (has(Mechanism::ParentDeath) && !own_init).then_some(life_end.as_fd()),
             landlock: self.landlock_abi.map(|_| self.landlock_paths()),
             filters: &filters,
@@ -224,6 +238,7 @@ impl Plan {
             listener: None,
             relays,
             notify: inside.notify,
+            goal: inside.goal,
             broker: handles.broker,
             privcmd: handles
                 .fds
@@ -250,11 +265,15 @@ impl Plan {
         (ours, childs): (&OwnedFd, OwnedFd),
     ) -> Result<Inside, LaunchError> {
         let mut notify = None;
+        let mut goal = None;
         let mut init_ready = None;
-        if self.applies(Mechanism::Root) {
+        if let (Some(start), true) = (&self.launch.qemu, self.applies(Mechanism::Root)) {
+            goal = qemu::read_only(start.chroot().map(PathBuf::as_path), &copied)?;
+            drop(copied);
+        } else if self.applies(Mechanism::Root) {
             let change = match self.launch.profile {
-                Profile::Strict => Change::Pivot,
                 Profile::Libxl => Change::Chroot,
+                Profile::Qemu | Profile::Strict => Change::Pivot,
             };
             notify = Some(root::enter(&self.contents, &copied, change)?);
             drop(copied);
@@ -294,6 +313,7 @@ impl Plan {
         Ok(Inside {
             processes,
             notify,
+            goal,
             init_ready,
         })
     }
@@ -402,7 +422,7 @@ impl Plan {
         if let Some(guest) = self.launch.guest {
             ours("XEN_RESTRICT_DOMID", &guest.get().to_string());
         }
-        if self.applies(Mechanism::Root) {
+        if self.applies(Mechanism::Root) && self.launch.qemu.is_none() {
             ours("NOTIFY_SOCKET", root::NOTIFY);
         }
         let text = variables.iter().map(|(name, value)| variable(name, value));
@@ -414,7 +434,7 @@ impl Plan {
 
     /// What was applied to a program that is ready.
     pub(crate) fn record(&self, started: &Started) -> Result<Record, LaunchError> {
-        let shown = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+        let shown = |path: &PathBuf| path.to_string_lossy().into_owned();
         let pid = started.processes.program.map_or(0, Pid::as_raw);
         let (read_only, read_write) = self.landlock_paths();
         let (uid, gid) = self.ids();

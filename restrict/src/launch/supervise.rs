@@ -28,6 +28,7 @@ use super::{
     options::SealAt,
     overseer::Overseer,
     plan::Plan,
+    qemu::Promise,
     sealing::Sealing,
     signals,
     start::Started,
@@ -48,12 +49,17 @@ use crate::{
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_KILL: u32 = 5;
 const CAP_SETUID: u32 = 7;
+const CAP_SYS_CHROOT: u32 = 18;
 const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
 /// What the supervisor keeps: to signal the program, and to reap its uid.
 const KEPT: u64 = bit(CAP_KILL) | bit(CAP_SETUID);
 /// Until it is sealed: to see in /proc, in files that are the program's, whether a thread
 /// is still in a request.
 const UNTIL_SEALED: u64 = bit(CAP_DAC_READ_SEARCH) | bit(CAP_SYS_PTRACE);
+
+/// Until QEMU has given root up: to take dom0's files out of its mount namespace.
+const UNTIL_REDEEMED: u64 = bit(CAP_SYS_CHROOT) | bit(CAP_SYS_ADMIN);
 
 /// Something that a launcher may want to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,7 +245,11 @@ impl Plan {
     ) -> Result<Ended, LaunchError> {
         if geteuid().is_root() {
             // Before there is something that it could not end.
-            capabilities::have(KEPT | UNTIL_SEALED, "the supervisor")?;
+            let more = match self.launch.qemu {
+                Some(_) => UNTIL_REDEEMED,
+                None => 0,
+            };
+            capabilities::have(KEPT | UNTIL_SEALED | more, "the supervisor")?;
         }
         let mut started = self.start()?;
         if started.leaf.as_ref().is_some_and(|leaf| !leaf.shares_cpu()) {
@@ -254,16 +264,24 @@ impl Plan {
             None => None,
         };
         let listener = started.listener.take();
-        let notifier = listener.map(|fd| Notifier::new(fd, self.launch.mapping));
+        let notifier = listener.map(|fd| match &self.launch.qemu {
+            Some(_) => Notifier::of_qemu(fd),
+            None => Notifier::new(fd, self.launch.mapping),
+        });
         let notifier = notifier.transpose();
         let notifier = notifier.map_err(LaunchError::system("listen to the filter"))?;
         let guest = self.guest_life(&started)?;
+        let promise = Promise::of(self, &record, started.goal);
 
         // From here on the program is prepared, and this process needs little.
         tell(Event::Prepared { pid: record.pid });
         overseer.prepared(record.pid)?;
         let looks = notifier.is_some() && !record.sealed;
-        let until_sealed = if looks { UNTIL_SEALED } else { 0 };
+        let until_sealed = match (looks, promise.is_some()) {
+            (true, true) => UNTIL_SEALED | UNTIL_REDEEMED,
+            (true, false) => UNTIL_SEALED,
+            (false, _) => 0,
+        };
         match shrink(KEPT | until_sealed) {
             Err(error) if self.launch.without.contains(&Mechanism::Capabilities) => {
                 tell(Event::Warning(format!(
@@ -272,7 +290,13 @@ impl Plan {
             }
             other => other?,
         }
+        let after = match self.launch.seal {
+            SealAt::After(time) => Some(time),
+            SealAt::Start => None,
+        };
+        let mut sealing = Sealing::new(notifier, after, record.sealed);
         wire::go(started.status.as_fd()).map_err(|errno| system("let the program go", errno))?;
+        sealing.serve_until(started.status.as_fd());
         match wire::listen(started.status.as_fd()) {
             Ok(None) => {}
             Ok(Some((message, _))) => return Err(self.failed(message)),
@@ -281,17 +305,13 @@ impl Plan {
         tell(Event::Started { pid: record.pid });
         overseer.started();
 
-        let after = match self.launch.seal {
-            SealAt::After(time) => Some(time),
-            SealAt::Start => None,
-        };
-        let sealed = record.sealed;
         let watch = Watch {
             started: &mut started,
             instance,
             record: &mut record,
             control,
-            sealing: Sealing::new(notifier, after, sealed),
+            sealing,
+            promise,
             heard: ToPassOn::default(),
             log_denied: self.launch.log_denied,
             guest,
@@ -315,7 +335,7 @@ impl Plan {
                 Some(PrivCmd::from_fd(fd, guest)?)
             }
             // With nothing of Xen's, nothing of a domain's outlives it.
-            None if self.launch.devices.is_empty() => None,
+            None if self.launch.devices.is_empty() && self.launch.qemu.is_none() => None,
             None => Some(PrivCmd::open()?.restrict(guest)?),
         };
         Ok(Some(GuestLife::new(guest, privcmd)))

@@ -22,6 +22,7 @@ use super::{
     instance::Instance,
     notify::{self, ToPassOn},
     overseer::Overseer,
+    qemu::Promise,
     record::Record,
     sealing::{Outcome, Sealing},
     start::Started,
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Closed, Ready},
-    confine::Mechanism,
+    confine::{Mechanism, notify::Served},
 };
 
 /// How often it is looked whether the guest is there.
@@ -46,6 +47,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) record: &'a mut Record,
     pub(crate) control: Option<Control>,
     pub(crate) sealing: Sealing,
+    /// Of a QEMU that has not given root up yet.
+    pub(crate) promise: Option<Promise>,
     pub(crate) heard: ToPassOn,
     pub(crate) log_denied: bool,
     pub(crate) guest: Option<GuestLife>,
@@ -177,9 +180,19 @@ impl Watch<'_> {
         let looked = self.sealing.may_look();
         match self.sealing.serve() {
             // Only who asked for it: the program can make any number of them.
-            Ok(Some(denial)) if self.log_denied => (self.tell)(Event::Denied(denial.to_string())),
+            Ok(Served::Refused(denial)) if self.log_denied => {
+                (self.tell)(Event::Denied(denial.to_string()));
+            }
+            // It waits until it was looked at.
+            Ok(Served::Held) => {
+                let outcome = self.sealing.begin();
+                self.told(outcome);
+            }
             Ok(_) => {}
             Err(error) => (self.tell)(Event::Warning(format!("the filter's listener: {error}"))),
+        }
+        if self.promise.is_some() && self.sealing.is_lost() {
+            self.end("nobody can be asked any more whether QEMU gives root up");
         }
         if looked && !self.sealing.may_look() {
             self.shrink();
@@ -215,6 +228,7 @@ impl Watch<'_> {
         let answer = match outcome {
             None => return,
             Some(Outcome::Sealed) if self.record.sealed => Ok(()),
+            Some(Outcome::Sealed) if !self.redeemed() => return,
             Some(Outcome::Sealed) => {
                 self.record.sealed = true;
                 self.write_down();
@@ -228,6 +242,9 @@ impl Watch<'_> {
                      in one, or runs without a pause"
                 );
                 (self.tell)(Event::NotSealed(reason.clone()));
+                if self.promise.is_some() {
+                    self.end("it was to be sealed when it has given root up");
+                }
                 Err(reason)
             }
             Some(Outcome::Nothing) => Err(format!(
@@ -237,6 +254,28 @@ impl Watch<'_> {
         };
         if let Some(control) = &mut self.control {
             control.answer(&answer);
+        }
+    }
+
+    /// Whether a QEMU that was to give root up has done so; it is ended if not.
+    fn redeemed(&mut self) -> bool {
+        let Some(promise) = self.promise.take() else {
+            return true;
+        };
+        let redeemed = promise.redeem().map_err(|error| error.to_string());
+        let answered = redeemed.and_then(|()| {
+            let released = self.sealing.release();
+            released.map_err(|error| format!("the filter's listener: {error}"))
+        });
+        answered.map_err(|reason| self.end(&reason)).is_ok()
+    }
+
+    fn end(&mut self, reason: &str) {
+        (self.tell)(Event::Warning(format!("{reason}: the program is ended")));
+        self.promise = None;
+        if let Some(program) = self.started.processes.program {
+            // A child that was not waited for: the number is nobody else's.
+            let _ = kill(program, Signal::SIGKILL);
         }
     }
 

@@ -58,6 +58,24 @@ impl StockGuest {
         dm_restrict: bool,
         device_model: Option<&Path>,
     ) -> Result<Self, NoStart> {
+        let guest = Self::create(dm_restrict, device_model, &[])?;
+        if dm_restrict {
+            // The last thing that it does to itself.
+            eventually("QEMU has given up root", || guest.real_uid() == guest.uid());
+        }
+        Ok(guest)
+    }
+
+    /// The same, with more lines of its config, and as soon as `xl` has returned: `pid` is that
+    /// of the program in the place of QEMU.
+    ///
+    /// # Errors
+    /// As [`try_start`](Self::try_start).
+    pub(crate) fn create(
+        dm_restrict: bool,
+        device_model: Option<&Path>,
+        more: &[&str],
+    ) -> Result<Self, NoStart> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("stock-{}-{number}", process::id());
@@ -65,7 +83,8 @@ impl StockGuest {
         xl.args(["create", "-q"])
             .arg(format!("{}/hvm.cfg", from_lab("XEN_LAB_GUEST")))
             .arg(format!("name=\"{name}\""))
-            .arg(format!("dm_restrict={}", u8::from(dm_restrict)));
+            .arg(format!("dm_restrict={}", u8::from(dm_restrict)))
+            .args(more);
         if let Some(program) = device_model {
             xl.arg("device_model_version=\"qemu-xen\"");
             xl.arg(format!("device_model_override={program:?}"));
@@ -87,11 +106,12 @@ impl StockGuest {
         guest.domid = ask(Command::new("xl").args(["domid", &guest.name]));
         let key = format!("/local/domain/{}/image/device-model-pid", guest.domid);
         guest.pid = ask(Command::new("xenstore-read").arg(key));
-        if dm_restrict {
-            // The last thing that it does to itself.
-            eventually("QEMU has given up root", || guest.real_uid() == guest.uid());
-        }
         Ok(guest)
+    }
+
+    /// By which `xl` knows it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The uid that its QEMU has, if it is restricted.

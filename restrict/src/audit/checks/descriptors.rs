@@ -6,9 +6,10 @@ use crate::audit::{
     descriptor::{Descriptor, Kind, Socket},
     process::{Process, Thread},
     report::Verdict,
-    text,
+    sys, text,
     vantage::NET,
 };
+use crate::confine::Profile;
 
 /// What the kernel makes of nothing, and gives no way to anything.
 const HARMLESS: [&str; 5] = [
@@ -29,6 +30,8 @@ const FAMILIES: [libc::c_int; 4] = [
 /// urandom.
 const HARMLESS_MEMORY_DEVICES: [u32; 5] = [3, 5, 7, 8, 9];
 const MEMORY_DEVICES: u32 = 1;
+/// The end of a pseudo terminal that makes it.
+const PTMX: (u32, u32) = (5, 2);
 
 /// What is to be thought of a descriptor.
 enum Opinion {
@@ -96,21 +99,42 @@ impl View<'_> {
         (0..=2).contains(&number) || recorded.any(|recorded| recorded.number == number)
     }
 
+    /// Whether a QEMU was started with it: a disk that was named, opened before it gave root
+    /// up, or a duplicate of a named descriptor.
+    fn is_given(&self, process: &Process, descriptor: &Descriptor) -> bool {
+        let record = self.expectation.record.as_ref();
+        let Some(record) = record.filter(|_| self.expectation.profile == Profile::Qemu) else {
+            return false;
+        };
+        let held = process.tables.iter().flat_map(|table| &table.descriptors);
+        let mut named = held.filter(|held| self.is_named(held.number));
+        let mut paths = record.read_only.iter().chain(&record.read_write);
+        named.any(|named| named.stat.is_same(&descriptor.stat))
+            || paths
+                .any(|path| sys::stat_at(path).is_some_and(|found| found.is_same(&descriptor.stat)))
+    }
+
     fn opinion(&self, process: &Process, descriptor: &Descriptor) -> Opinion {
         let named = self.is_named(descriptor.number);
         let unless_named = |what: &str| match named {
             true => Opinion::Harmless,
             false => Opinion::Bad(what.to_owned()),
         };
+        let unless_given = |what: &str| match self.is_given(process, descriptor) {
+            true => Opinion::Harmless,
+            false => unless_named(what),
+        };
         match &descriptor.kind {
             // By their numbers they may be named; what they are is told elsewhere.
             Kind::Xen { .. } => Opinion::Harmless,
             Kind::Directory => Opinion::Bad("a directory".to_owned()),
-            Kind::BlockDevice => unless_named("a block device"),
+            Kind::BlockDevice => unless_given("a block device"),
             Kind::CharacterDevice { major, minor } => match (*major, *minor) {
                 (MEMORY_DEVICES, minor) if HARMLESS_MEMORY_DEVICES.contains(&minor) => {
                     Opinion::Harmless
                 }
+                // Its guest's serial port.
+                PTMX if self.expectation.profile == Profile::Qemu => Opinion::Harmless,
                 (MEMORY_DEVICES, 1 | 2 | 4) => Opinion::Bad("the machine's memory".to_owned()),
                 (major, minor) => unless_named(&format!("character device {major}:{minor}")),
             },
@@ -121,7 +145,7 @@ impl View<'_> {
                     .flat_map(|thread| thread.place.mounts.iter());
                 match mounts.any(|own| Some(own.id) == *mount) {
                     true => Opinion::Harmless,
-                    false => unless_named("a file from outside of its root"),
+                    false => unless_given("a file from outside of its root"),
                 }
             }
             Kind::MemoryFile | Kind::Pipe => Opinion::Harmless,

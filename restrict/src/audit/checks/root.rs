@@ -12,7 +12,7 @@ use crate::{
 
 impl View<'_> {
     pub(super) fn root(&self) -> Judged {
-        let strict = self.expectation.profile == Profile::Strict;
+        let strict = self.expectation.profile != Profile::Libxl;
         let deviations = self.deviations(|_, thread| {
             let place = &thread.place;
             if self

@@ -90,6 +90,15 @@ impl Filters {
 
     /// Whether all refuse what is allowed until a program is sealed.
     pub(super) fn are_sealed(&self) -> bool {
+        self.set_up_is(|answer| answer == Answer::Refused)
+    }
+
+    /// Whether somebody decides about that, where it is not refused.
+    pub(super) fn may_be_sealed(&self) -> bool {
+        self.set_up_is(|answer| answer != Answer::Allowed)
+    }
+
+    fn set_up_is(&self, good: impl Fn(Answer) -> bool) -> bool {
         let until = POLICY
             .iter()
             .filter(|row| row.allowed == Allowed::UntilSealed);
@@ -97,7 +106,7 @@ impl Filters {
         self.lists.iter().all(|list| {
             until
                 .iter()
-                .all(|number| answer(list, ioctl(*number)) == Answer::Refused)
+                .all(|number| good(answer(list, ioctl(*number))))
         })
     }
 }

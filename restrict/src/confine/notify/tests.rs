@@ -103,7 +103,9 @@ fn serve(notifier: &mut Notifier, calls: usize) -> Vec<Denial> {
     for _ in 0..calls {
         let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
-        denied.extend(notifier.serve().unwrap());
+        if let Served::Refused(denial) = notifier.serve().unwrap() {
+            denied.push(denial);
+        }
     }
     denied
 }
@@ -142,7 +144,7 @@ fn a_request_of_the_set_up_phase_is_let_through_until_sealed() {
     assert_eq!([never, after], [EPERM; 2]);
     assert_eq!(always, Err(Errno::ENOTTY));
     wait_for("it has ended", || notifier.in_flight().is_empty());
-    assert_eq!(notifier.serve().unwrap(), None);
+    assert_eq!(notifier.serve().unwrap(), Served::Nothing);
 }
 
 #[test]
@@ -231,11 +233,11 @@ fn a_thread_that_runs_may_be_inside() {
 fn a_thread_that_may_not_be_looked_at_is_inside() {
     let mut other = Command::new("sleep").arg("60").spawn().unwrap();
     let id = other.id();
-    wait_for("it to sleep", || !is_inside(id, |_| false));
+    wait_for("it to sleep", || !is_inside(id, |_| false, |_| false));
     let inside = thread::spawn(move || {
         // The system call changes one thread, not the process.
         call(libc::SYS_setresuid, [65534, 65534, 65534, 0]).expect("run the tests as root");
-        is_inside(id, |_| false)
+        is_inside(id, |_| false, |_| false)
     });
     assert!(inside.join().unwrap());
     // Without /proc.
@@ -244,14 +246,17 @@ fn a_thread_that_may_not_be_looked_at_is_inside() {
         let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
         mount(none, "/", none, private, none).unwrap();
         mount(none, "/proc", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        is_inside(id, |_| false)
+        is_inside(id, |_| false, |_| false)
     });
     assert!(inside.join().unwrap());
-    assert!(!is_inside(id, |_| false));
+    assert!(!is_inside(id, |_| false, |_| false));
     other.kill().unwrap();
     other.wait().unwrap();
     for gone in [id, u32::MAX, i32::MAX.cast_unsigned()] {
-        assert!(!is_inside(gone, |_| true), "there is no such thread");
+        assert!(
+            !is_inside(gone, |_| true, |_| true),
+            "there is no such thread"
+        );
     }
 }
 
@@ -355,7 +360,7 @@ fn a_caller_that_was_killed_leaves_nothing_to_wait_for() {
     // SAFETY: no status is asked for.
     assert_eq!(unsafe { libc::waitpid(child, ptr::null_mut(), 0) }, child);
     for _ in 0..3 {
-        assert_eq!(notifier.serve().unwrap(), None);
+        assert_eq!(notifier.serve().unwrap(), Served::Nothing);
     }
     let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
     assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
@@ -479,5 +484,66 @@ impl Drop for SlowPage {
         // SAFETY: the mapping is this object's; no thread uses it any more, or the test
         // failed and its call fails with EFAULT.
         unsafe { libc::munmap(self.page, PAGE) };
+    }
+}
+
+#[test]
+fn who_asks_for_root_again_waits_until_it_was_looked_at() {
+    let (give, take) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        no_new_privs();
+        let program = qemu::asking().unwrap();
+        give.send(load_with_listener(&program).unwrap()).unwrap();
+        // Of this thread alone, and no change: tests run as root.
+        let again = || call(libc::SYS_setuid, [0; 4]);
+        [
+            call(libc::SYS_setgid, [0; 4]),
+            again(),
+            again(),
+            call(libc::SYS_setgid, [0; 4]),
+            call(libc::SYS_socket, [2, 1, 0, 0]),
+            call(libc::SYS_socket, [1, 1, 0, 0]).map(|_| 0),
+        ]
+    });
+    let mut notifier = Notifier::of_qemu(take.recv().unwrap()).unwrap();
+    let mut next = || {
+        let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
+        notifier.serve().unwrap()
+    };
+    assert_eq!([next(), next()], [Served::Nothing, Served::Held]);
+    notifier.seal();
+    // It was let through before, and is in a call now that was not.
+    wait_for("nobody to be inside", || notifier.in_flight().is_empty());
+    notifier.release().unwrap();
+    let refused = serve(&mut notifier, 3);
+    let names: Vec<_> = refused.iter().map(|denial| denial.name).collect();
+    assert_eq!(names, [Some("setuid"), Some("setgid"), Some("socket")]);
+    let expected = [Ok(0), EPERM, EPERM, EPERM, EPERM, Ok(0)];
+    assert_eq!(thread.join().unwrap(), expected);
+}
+
+#[test]
+fn only_an_answer_of_no_is_given_to_who_wants_to_be_root() {
+    let data = |number: libc::c_long, args| libc::seccomp_data {
+        nr: number.try_into().unwrap(),
+        arch: 0,
+        instruction_pointer: 0,
+        args,
+    };
+    for (number, args, expected) in [
+        (libc::SYS_setuid, [0, 1, 1, 1, 1, 1], true),
+        (libc::SYS_setuid, [1 << 32, 1, 1, 1, 1, 1], true),
+        (libc::SYS_setuid, [1, 0, 0, 0, 0, 0], false),
+        (libc::SYS_setreuid, [1, 0, 1, 1, 1, 1], true),
+        (libc::SYS_setresuid, [1, 1, 0, 1, 1, 1], true),
+        (libc::SYS_setresuid, [1, 1, 1, 0, 0, 0], false),
+        (libc::SYS_setgid, [0; 6], false),
+    ] {
+        assert_eq!(
+            qemu::asks_for_root(&data(number, args)),
+            expected,
+            "{number} {args:?}"
+        );
     }
 }

@@ -3,8 +3,9 @@
 
 use std::{ffi::OsStr, path::Path};
 
+use super::super::qemu::QemuStart;
 use super::{EnvValue, Grants, InvalidOption, Launch, MAX_GRANT_QUOTA, XenDevice};
-use crate::confine::{Mechanism, xen_requests::Mapping};
+use crate::confine::{Mechanism, Profile, xen_requests::Mapping};
 
 impl Launch {
     /// The first that makes no sense.
@@ -28,6 +29,7 @@ impl Launch {
         }
         if self.guest.is_none()
             && self.user.is_none()
+            && self.qemu != Some(QemuStart::Probe)
             && !self.without.contains(&Mechanism::Identity)
         {
             return Err(Invalid::Nobody);
@@ -63,6 +65,13 @@ impl Launch {
 
     fn check_mechanisms(&self) -> Result<(), InvalidOption> {
         use Mechanism as M;
+        if (self.profile == Profile::Qemu) != self.qemu.is_some() {
+            return Err(InvalidOption::NotRun);
+        }
+        // It shows when root is given up.
+        if self.qemu.is_some() && self.without.contains(&M::XenRequests) {
+            return Err(InvalidOption::NeededByQemu(M::XenRequests));
+        }
         for mechanism in &self.require {
             if self.without.contains(mechanism) {
                 return Err(InvalidOption::Contradiction(*mechanism));

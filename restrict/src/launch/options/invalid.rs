@@ -54,6 +54,17 @@ pub enum InvalidOption {
         /// Which is left out.
         needs: Mechanism,
     },
+    /// The profile of `dm-restrict qemu`, or the reverse.
+    #[error(
+        "profile qemu is for a QEMU that libxl starts, by `dm-restrict qemu`, and for nothing else"
+    )]
+    NotRun,
+    /// Without it nobody would know when QEMU gives root up.
+    #[error("{0} cannot be left out of profile qemu")]
+    NeededByQemu(
+        /// Which.
+        Mechanism,
+    ),
     /// An option of a mechanism that is not in effect.
     #[error("{option} is of no effect without {mechanism}")]
     NoEffect {

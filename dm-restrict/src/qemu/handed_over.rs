@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What QEMU gets as a descriptor: what libxl hands over, by its new number, and what QEMU
+//! could not make itself where it is.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::{
+        fd::{IntoRawFd as _, RawFd},
+        unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _, net::UnixListener},
+    },
+    path::{Path, PathBuf},
+};
+
+use xen_restrict::launch::NamedFd;
+
+use super::{
+    call::{Value, options},
+    tap,
+};
+
+/// What is said of a tap device by name, and not by descriptor.
+const OF_A_NAME: &[&str] = &["br", "downscript", "helper", "ifname", "script", "vnet_hdr"];
+
+/// Sets of descriptors, in QEMU's words, from a number on that nobody else takes.
+const FIRST_SET: usize = 1000;
+
+/// QEMU's arguments, and the descriptors that they name by their numbers from 3 on.
+#[derive(Debug, Default)]
+pub(super) struct HandedOver {
+    pub(super) arguments: Vec<OsString>,
+    pub(super) fds: Vec<NamedFd>,
+    /// Sockets that were bound, to be removed at the end.
+    pub(super) sockets: Vec<PathBuf>,
+    /// Files that QEMU writes to.
+    pub(super) outputs: Vec<PathBuf>,
+}
+
+impl HandedOver {
+    /// Of the arguments that libxl gives. Binds sockets.
+    pub(super) fn of(arguments: Vec<OsString>) -> io::Result<Self> {
+        let places: Vec<_> = options(&arguments)
+            .into_iter()
+            .filter_map(|(name, at)| Some((name.to_owned(), at?)))
+            .collect();
+        let mut all = Self {
+            arguments,
+            ..Self::default()
+        };
+        for (name, at) in places {
+            all.replace(&name.to_string_lossy(), at)?;
+        }
+        Ok(all)
+    }
+
+    fn replace(&mut self, option: &str, at: usize) -> io::Result<()> {
+        let value = Value::of(&self.arguments[at]);
+        let new = match option {
+            "-chardev" | "-netdev" | "-add-fd" => match value.get("fd") {
+                Some(number) => {
+                    let number = self.inherited(&number.to_string_lossy())?;
+                    Some(value.with(&["fd"], &format!("fd={number}")))
+                }
+                None if option == "-chardev" => self.server(&value)?,
+                None if option == "-netdev" => self.tap(&value)?,
+                None => None,
+            },
+            "-incoming" => match value.first().strip_prefix(b"fd:") {
+                Some(number) => {
+                    let number = self.inherited(&String::from_utf8_lossy(number))?;
+                    Some(format!("fd:{number}").into())
+                }
+                None => None,
+            },
+            "-serial" => self.output(&value)?,
+            _ => None,
+        };
+        if let Some(new) = new {
+            self.arguments[at] = new;
+        }
+        Ok(())
+    }
+
+    /// A socket at which QEMU would listen, and cannot: its /run is not dom0's.
+    fn server(&mut self, value: &Value) -> io::Result<Option<OsString>> {
+        let is_server =
+            value.has_flag("server") || value.get("server").is_some_and(|server| server == "on");
+        let (b"socket", true, Some(path)) = (value.first(), is_server, value.get("path")) else {
+            return Ok(None);
+        };
+        let path = PathBuf::from(path);
+        let listener = listen(&path).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("listen at {}: {error}", path.display()),
+            )
+        })?;
+        let number = self.add(listener.into_raw_fd())?;
+        self.sockets.push(path);
+        Ok(Some(value.with(&["path"], &format!("fd={number}"))))
+    }
+
+    /// A device of dom0's network, of which QEMU needs no more than this.
+    fn tap(&mut self, value: &Value) -> io::Result<Option<OsString>> {
+        let is_tap = value.first() == b"tap" || value.get("type").is_some_and(|kind| kind == "tap");
+        let (true, Some(name)) = (is_tap, value.get("ifname")) else {
+            return Ok(None);
+        };
+        let tap = tap::open(&name).map_err(|error| {
+            let text = format!("make the tap device {}: {error}", name.display());
+            io::Error::new(error.kind(), text)
+        })?;
+        let number = self.add_as("char-tap", tap.into_raw_fd())?;
+        Ok(Some(value.with(OF_A_NAME, &format!("fd={number}"))))
+    }
+
+    /// A file that QEMU would make, in what it cannot write to.
+    fn output(&mut self, value: &Value) -> io::Result<Option<OsString>> {
+        let Some(path) = value.first().strip_prefix(b"file:") else {
+            return Ok(None);
+        };
+        let path = Path::new(OsStr::from_bytes(path));
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| {
+                io::Error::new(error.kind(), format!("open {}: {error}", path.display()))
+            })?;
+        let number = self.add(file.into_raw_fd())?;
+        self.outputs.push(path.to_owned());
+        let set = FIRST_SET + number;
+        let add = format!("fd={number},set={set}");
+        self.arguments.extend(["-add-fd".into(), add.into()]);
+        Ok(Some(format!("file:/dev/fdset/{set}").into()))
+    }
+
+    fn inherited(&mut self, number: &str) -> io::Result<usize> {
+        let wrong = || io::Error::other(format!("{number:?} is no descriptor"));
+        self.add(number.parse().map_err(|_| wrong())?)
+    }
+
+    /// The number that it will have.
+    fn add(&mut self, number: RawFd) -> io::Result<usize> {
+        self.add_as("qemu", number)
+    }
+
+    fn add_as(&mut self, kind: &str, number: RawFd) -> io::Result<usize> {
+        let at = self.fds.len();
+        let name = format!("{kind}-{at}={number}");
+        self.fds.push(name.parse().map_err(io::Error::other)?);
+        Ok(3 + at)
+    }
+}
+
+/// As QEMU does: what was left there is removed, if it is a socket.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::FileTypeExt as _;
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').map(Into::into).collect()
+    }
+
+    #[test]
+    fn descriptors_get_their_new_numbers() {
+        let all = HandedOver::of(words(
+            "-S -chardev socket,id=libxl-cmd,fd=14,server=on,wait=off -name -chardev \
+             -netdev tap,id=a,fd=9 -incoming fd:20",
+        ))
+        .unwrap();
+        assert_eq!(
+            all.arguments,
+            words(
+                "-S -chardev socket,id=libxl-cmd,server=on,wait=off,fd=3 -name -chardev \
+                 -netdev tap,id=a,fd=4 -incoming fd:5"
+            )
+        );
+        let fds: Vec<NamedFd> = ["qemu-0=14", "qemu-1=9", "qemu-2=20"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        assert_eq!(all.fds, fds);
+        HandedOver::of(words("-incoming fd:x")).unwrap_err();
+    }
+
+    #[test]
+    fn a_tap_device_is_made_by_its_name_or_not_at_all() {
+        for name in ["", "a-name-that-is-too-long", "tap%d"] {
+            let text = format!("-netdev type=tap,id=net0,ifname={name},script=no");
+            let error = HandedOver::of(words(&text)).unwrap_err();
+            assert!(error.to_string().contains("make the tap device"), "{error}");
+        }
+        let user = words("-netdev user,id=a");
+        assert_eq!(HandedOver::of(user.clone()).unwrap().arguments, user);
+    }
+
+    #[test]
+    fn a_serial_port_that_goes_to_a_file_goes_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("serial");
+        let text = path.to_string_lossy();
+        let all = HandedOver::of(words(&format!("-serial file:{text} -serial pty"))).unwrap();
+        let expected = "-serial file:/dev/fdset/1003 -serial pty -add-fd fd=3,set=1003";
+        assert_eq!(all.arguments, words(expected));
+        assert_eq!((all.fds.len(), path.is_file()), (1, true));
+        assert_eq!(all.outputs, std::slice::from_ref(&path));
+        HandedOver::of(words(&format!("-serial file:{text}/x"))).unwrap_err();
+    }
+
+    #[test]
+    fn a_socket_is_bound_before_and_a_file_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a,b");
+        let text = path.to_string_lossy().replace(',', ",,");
+        for _ in 0..2 {
+            let all = HandedOver::of(words(&format!(
+                "-chardev socket,id=x,path={text},server,nowait"
+            )))
+            .unwrap();
+            assert_eq!(all.sockets, std::slice::from_ref(&path));
+            assert_eq!(
+                all.arguments,
+                words("-chardev socket,id=x,server,nowait,fd=3")
+            );
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        HandedOver::of(words(&format!("-chardev socket,path={text},server=on"))).unwrap_err();
+        // A client is QEMU's to connect.
+        let client = words(&format!("-chardev socket,path={text}"));
+        assert_eq!(HandedOver::of(client.clone()).unwrap().arguments, client);
+    }
+}

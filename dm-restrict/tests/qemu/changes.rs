@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `xl` does to a guest that runs.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::{
+    disk,
+    stock::eventually,
+    support::{Guest, alone, dm_restrict, is_there, scratch},
+};
+
+fn xl(arguments: &[&str]) {
+    let output = Command::new("xl").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+}
+
+fn has_open(pid: i32, path: &Path) -> bool {
+    let mut entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    entries.any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == path))
+}
+
+#[test]
+fn a_cd_is_ejected_and_another_inserted() {
+    let _alone = alone();
+    let [first, second] = ["first", "second"].map(scratch);
+    for path in [&first, &second] {
+        disk::make(path);
+    }
+    let guest = Guest::with_cd(&first);
+    guest.has_done_its_work();
+    let name = guest.stock.name();
+    xl(&["cd-eject", name, "hdc"]);
+    xl(&["cd-insert", name, "hdc", second.to_str().unwrap()]);
+    // libxl opens it, and hands it over.
+    assert!(has_open(guest.pid(), &second));
+    let pids = guest.pids();
+    drop(guest);
+    eventually("all its processes have ended", || {
+        pids.iter().all(|pid| !is_there(*pid))
+    });
+    for path in [&first, &second] {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_guest_is_saved_and_the_qemu_that_restores_it_is_confined() {
+    let _alone = alone();
+    let mut guest = Guest::start();
+    let before = guest.pids();
+    let file = scratch("saved");
+    let path = file.to_str().unwrap();
+    xl(&["save", guest.stock.name(), path]);
+    eventually("all its processes have ended", || {
+        before.iter().all(|pid| !is_there(*pid))
+    });
+    xl(&["restore", path]);
+    guest.has_another_domid();
+    assert!(is_there(guest.pid()));
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    fs::remove_file(&file).unwrap();
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A guest works, and its QEMU can do nothing else.
+
+use std::{fs, io::Read as _, net::TcpStream, process::Command, time::Duration};
+
+use crate::{
+    disk,
+    stock::eventually,
+    support::{Guest, alone, dm_restrict, in_place_of_qemu},
+};
+
+#[test]
+fn a_guest_boots_from_its_disk_and_every_check_holds() {
+    let _alone = alone();
+    let guest = Guest::start();
+    guest.has_done_its_work();
+    assert_eq!(disk::count(&guest.disk), disk::TIMES);
+
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    // Shown by `cargo lab test -- --nocapture`.
+    println!("{text}");
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    for line in [
+        "sealed by its supervisor",
+        "own, with only a loopback",
+        "a read-only tmpfs, 0 read-only mounts",
+        "restricted to domain",
+    ] {
+        assert!(text.contains(line), "no {line:?} in {text}");
+    }
+    assert!(!text.contains("left out by name"), "{text}");
+}
+
+#[test]
+fn nothing_of_dom0_is_left_in_its_mount_namespace() {
+    let _alone = alone();
+    let guest = Guest::start();
+    // Init was never in the directory that QEMU entered: it sees the whole namespace.
+    for pid in &guest.pids()[..2] {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+        assert_eq!(mounts.lines().count(), 1, "{mounts}");
+        assert!(
+            mounts.contains(" / / ro,") && mounts.contains(" tmpfs "),
+            "{mounts}"
+        );
+        assert_eq!(
+            fs::read_dir(format!("/proc/{pid}/root/")).unwrap().count(),
+            0
+        );
+    }
+    // By where the files are that it has open.
+    for entry in fs::read_dir(format!("/proc/{}/fd", guest.pid())).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(found) = fs::metadata(&path) else {
+            continue;
+        };
+        assert!(!found.is_dir(), "{:?}", fs::read_link(&path));
+    }
+}
+
+#[test]
+fn vnc_on_tcp_takes_dom0s_network_by_name() {
+    let _alone = alone();
+    let up = Command::new("ifconfig")
+        .args(["lo", "127.0.0.1", "up"])
+        .status();
+    assert!(up.unwrap().success());
+    let guest = Guest::with(&["vnc=1", "vnclisten=\"127.0.0.1\"", "vncdisplay=7"]);
+    assert_eq!(guest.record["without"], serde_json::json!(["net-ns"]));
+    let mut client = TcpStream::connect("127.0.0.1:5907").unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut version = [0; 4];
+    client.read_exact(&mut version).unwrap();
+    assert_eq!(&version, b"RFB ");
+    guest.has_done_its_work();
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    assert!(text.contains("left out by name"), "{text}");
+}
+
+#[test]
+fn a_network_card_is_reached_from_dom0_and_its_qemu_sees_no_network() {
+    let _alone = alone();
+    let name = "vif-test-emu";
+    // As libxl names it for an emulated card.
+    let netdev = format!("type=tap,id=net0,ifname={name},br=none,script=no,downscript=no");
+    let guest = Guest::with(&[&format!(
+        "device_model_args=[\"-netdev\",\"{netdev}\",\"-device\",\"rtl8139,netdev=net0,romfile=\"]"
+    )]);
+    assert_eq!(guest.record["without"], serde_json::json!([]));
+    let of = |what: &str| fs::read_to_string(format!("/sys/class/net/{name}/{what}")).unwrap();
+    // A frame that dom0 sends is counted when QEMU has read it.
+    let address = ["10.9.8.7", "netmask", "255.255.255.0", "up"];
+    let up = Command::new("ifconfig").arg(name).args(address).status();
+    assert!(up.unwrap().success());
+    let socket = std::net::UdpSocket::bind("10.9.8.7:0").unwrap();
+    socket.set_broadcast(true).unwrap();
+    socket.send_to(b"a frame", "10.9.8.255:9").unwrap();
+    eventually("QEMU has read a frame", || {
+        of("statistics/tx_packets").trim() != "0"
+    });
+    guest.has_done_its_work();
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    assert!(text.contains("only lo,"), "{text}");
+    drop(guest);
+    eventually("the device is gone", || {
+        fs::metadata(format!("/sys/class/net/{name}")).is_err()
+    });
+}
+
+#[test]
+fn doctor_prints_the_lines_for_the_config() {
+    let _alone = alone();
+    in_place_of_qemu();
+    let doctor = dm_restrict(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let items = report["items"].as_array().unwrap();
+    let item = items.iter().find(|item| item["name"] == "qemu").unwrap();
+    assert_eq!(item["state"], "offered", "{item}");
+    let seen = item["seen"].as_str().unwrap();
+    for line in [
+        "dm_restrict=1",
+        "device_model_override=\"/usr/libexec/dm-restrict/qemu\"",
+    ] {
+        assert!(seen.contains(line), "{seen}");
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guests of `dm-restrict qemu`, and what is known of them.
+
+use std::{
+    env, fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{self, Command, Output},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use xen_restrict::launch::QEMU_OVERRIDE;
+
+use crate::{
+    disk,
+    stock::{NoStart, StockGuest, from_lab},
+};
+
+/// How long a guest may seem to do nothing: its firmware takes a while.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One guest at a time: what is left of others is looked for.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The command under the name by which it is QEMU to `xl`, where a package has it.
+pub(crate) fn in_place_of_qemu() -> PathBuf {
+    let path = PathBuf::from(QEMU_OVERRIDE);
+    if !path.exists() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(from_lab("XEN_LAB_DM_RESTRICT"), &path).unwrap();
+    }
+    path
+}
+
+pub(crate) fn dm_restrict(arguments: &[&str]) -> Output {
+    let mut command = Command::new(from_lab("XEN_LAB_DM_RESTRICT"));
+    command.args(arguments).output().unwrap()
+}
+
+/// A path that no other test has.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    env::temp_dir().join(format!("{name}-{}-{number}", process::id()))
+}
+
+/// A guest that boots from its disk.
+pub(crate) struct Guest {
+    pub(crate) stock: StockGuest,
+    pub(crate) disk: PathBuf,
+    serial: PathBuf,
+    pub(crate) record: serde_json::Value,
+}
+
+impl Guest {
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With more lines of its config.
+    pub(crate) fn with(more: &[&str]) -> Self {
+        Self::or_panic(Self::try_start(None, more))
+    }
+
+    /// With a CD.
+    pub(crate) fn with_cd(cd: &Path) -> Self {
+        Self::or_panic(Self::try_start(Some(cd), &[]))
+    }
+
+    fn or_panic(started: Result<Self, NoStart>) -> Self {
+        started.unwrap_or_else(|no| panic!("xl: {}\nQEMU: {}", no.xl, no.qemu))
+    }
+
+    pub(crate) fn try_start(cd: Option<&Path>, more: &[&str]) -> Result<Self, NoStart> {
+        let (disk, serial) = (scratch("disk"), scratch("serial"));
+        disk::make(&disk);
+        let to_file = format!("serial=\"file:{}\"", serial.display());
+        let of = |options: &str, path: &Path| {
+            format!(
+                "\"{options},format=raw,backendtype=qdisk,target={}\"",
+                path.display()
+            )
+        };
+        let disks: Vec<_> = [of("vdev=hda,access=rw", &disk)]
+            .into_iter()
+            .chain(cd.map(|cd| of("vdev=hdc,devtype=cdrom,access=ro", cd)))
+            .collect();
+        let from = format!("disk=[{}]", disks.join(","));
+        let lines = [
+            "boot=\"c\"",
+            // The firmware moves a sector by one request, not word by word.
+            "hdtype=\"ahci\"",
+            &to_file,
+            &from,
+        ];
+        let lines = [&lines, more].concat();
+        let stock = StockGuest::create(true, Some(&in_place_of_qemu()), &lines)?;
+        let record = record(stock.domid).unwrap();
+        Ok(Self {
+            stock,
+            disk,
+            serial,
+            record,
+        })
+    }
+
+    /// Of its QEMU.
+    pub(crate) fn pid(&self) -> i32 {
+        self.number("pid")
+    }
+
+    /// Of all that belongs to it: QEMU, its init, and their supervisor.
+    pub(crate) fn pids(&self) -> [i32; 3] {
+        ["pid", "init_pid", "supervisor_pid"].map(|name| self.number(name))
+    }
+
+    fn number(&self, name: &str) -> i32 {
+        let number = self.record[name].as_i64().unwrap();
+        number.try_into().unwrap()
+    }
+
+    /// After `xl restore`: it has another number, and another QEMU.
+    pub(crate) fn has_another_domid(&mut self) {
+        let domid = Command::new("xl")
+            .args(["domid", self.stock.name()])
+            .output();
+        let domid = String::from_utf8(domid.unwrap().stdout).unwrap();
+        self.stock.domid = domid.trim().parse().unwrap();
+        self.record = record(self.stock.domid).unwrap();
+    }
+
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.serial).unwrap()
+    }
+
+    /// Waits until the guest has used its disk as often as it wants to.
+    pub(crate) fn has_done_its_work(&self) {
+        let mut begin = Instant::now();
+        let mut before = (String::new(), 0);
+        while !self.said().ends_with(disk::DONE) {
+            let now = (self.said(), disk::count(&self.disk));
+            if now != before {
+                (before, begin) = (now, Instant::now());
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "it does nothing after {before:?}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        let expected = format!("{}{}{}", disk::BOOTED, disk::TEXT, disk::DONE);
+        assert_eq!(self.said(), expected);
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        for path in [&self.disk, &self.serial] {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// What was applied to a domain's QEMU.
+pub(crate) fn record(domid: u16) -> Option<serde_json::Value> {
+    let text = fs::read(format!("/run/dm-restrict/{domid}/dm/applied.json")).ok()?;
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
+pub(crate) fn is_there(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}

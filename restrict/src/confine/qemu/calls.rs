@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! System calls of a QEMU that is started as root: what it may do besides a confined
+//! program until it has given that up, and what it never may.
+
+use crate::confine::arguments::{Case, Checked, Test, case, checked};
+
+/// Calls of one kind, by name.
+pub(in crate::confine) struct Calls {
+    #[cfg_attr(not(test), expect(dead_code, reason = "for docs/profiles.md"))]
+    pub(in crate::confine) why: &'static str,
+    pub(in crate::confine) names: &'static [&'static str],
+}
+
+const fn calls(names: &'static [&'static str], why: &'static str) -> Calls {
+    Calls { why, names }
+}
+
+/// Refused to other confined programs, but for `execve`. Here each one stops until the
+/// supervisor lets it through, and once root is given up it never does.
+pub(in crate::confine) const UNTIL_GIVEN_UP: &[Calls] = &[
+    calls(
+        &["setuid", "setgid", "setgroups", "setresuid", "setresgid"],
+        "gives root up, in each thread, and makes sure that it is gone",
+    ),
+    calls(&["chroot"], "into the empty directory that libxl made"),
+    calls(&["connect"], "to xenstored, until it is restricted"),
+    calls(&["execve"], "becomes QEMU, which starts no other program"),
+];
+
+/// The same, of calls of which the arguments matter. On x86_64 and aarch64 the numbers are
+/// the same.
+pub(in crate::confine) const UNTIL_ARGUMENTS: &[Checked] = &[
+    checked(
+        "socket",
+        &[
+            case("AF_INET", &[Test::Is(0, INET)], LISTENS),
+            case("AF_INET6", &[Test::Is(0, INET6)], LISTENS),
+        ],
+    ),
+    checked(
+        "ioctl",
+        &[
+            terminal("TIOCSPTLCK", &[Test::Is(1, 0x4004_5431)]),
+            terminal("TIOCGPTN", &[Test::Is(1, 0x8004_5430)]),
+            terminal("TIOCGPTPEER", &[Test::Is(1, 0x5441)]),
+            terminal("TCSETS", &[Test::Is(1, 0x5402)]),
+            terminal("TCSETSF", &[Test::Is(1, 0x5404)]),
+        ],
+    ),
+];
+const INET: u32 = libc::AF_INET.cast_unsigned();
+const INET6: u32 = libc::AF_INET6.cast_unsigned();
+const LISTENS: &str = "to listen for VNC, where the network is dom0's";
+
+const fn terminal(what: &'static str, tests: &'static [Test]) -> Case {
+    case(what, tests, "a pseudo terminal for the guest's serial port")
+}
+
+/// Allowed to other confined programs.
+pub(in crate::confine) const NEVER: &[Calls] = &[
+    calls(&["fork", "vfork"], "it has threads, and no other process"),
+    calls(&["execveat"], "it starts no other program"),
+];
+
+pub(super) fn has(table: &[Calls], name: &str) -> bool {
+    table.iter().any(|calls| calls.names.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confine::syscalls::{self, Verdict};
+
+    #[test]
+    fn each_is_a_call_and_changes_something() {
+        for (table, by_others) in [
+            (UNTIL_GIVEN_UP, Verdict::Refused),
+            (NEVER, Verdict::Allowed),
+        ] {
+            for name in table.iter().flat_map(|calls| calls.names) {
+                let found = syscalls::all().find(|(_, call)| call.name == *name);
+                let (verdict, _) = found.unwrap_or_else(|| panic!("no call {name}"));
+                let expected = match *name {
+                    "execve" => Verdict::Allowed,
+                    _ => by_others,
+                };
+                assert_eq!(verdict, expected, "{name}");
+            }
+            assert!(table.iter().all(|calls| !calls.why.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A QEMU that libxl starts: root until it has given that up itself.
+
+use std::path::PathBuf;
+
+use super::{
+    options::{Launch, SealAt},
+    plan::Plan,
+    record::Record,
+};
+use crate::confine::{
+    Mechanism, MechanismError, Profile,
+    capabilities::Set,
+    qemu::{CAPABILITIES, Inode, OPENS_OTHERS, close, has_given_up, is_alone},
+};
+
+/// Where distributions have QEMU for Xen.
+pub const QEMU_PROGRAMS: [&str; 3] = [
+    "/usr/libexec/xen-qemu-system-i386",
+    "/usr/lib/xen/bin/qemu-system-i386",
+    "/usr/bin/qemu-system-i386",
+];
+/// What a guest's config names as `device_model_override`: a link to the command.
+pub const QEMU_OVERRIDE: &str = "/usr/libexec/dm-restrict/qemu";
+
+/// For what libxl starts QEMU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QemuStart {
+    /// To ask what it can do: it has no guest, and stays root without any capability.
+    Probe,
+    /// As the device model of a guest: it has given root up, or is ended, when the time of
+    /// [`SealAt::After`] is over.
+    DeviceModel {
+        /// The empty directory that it will enter, without a symbolic link in its path.
+        chroot: PathBuf,
+        /// Files and devices of dom0 that it has open to the end: its disks.
+        files: Vec<PathBuf>,
+        /// Whether it has to open files that are not root's (CAP_DAC_OVERRIDE).
+        opens_others: bool,
+    },
+}
+
+impl QemuStart {
+    /// What it keeps until it gives root up.
+    pub(super) fn capabilities(&self) -> Set {
+        match self {
+            Self::Probe => 0,
+            Self::DeviceModel {
+                opens_others: true, ..
+            } => CAPABILITIES | OPENS_OTHERS,
+            Self::DeviceModel { .. } => CAPABILITIES,
+        }
+    }
+
+    pub(super) fn chroot(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Probe => None,
+            Self::DeviceModel { chroot, .. } => Some(chroot),
+        }
+    }
+
+    pub(super) fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Probe => &[],
+            Self::DeviceModel { files, .. } => files,
+        }
+    }
+
+    pub(super) fn is_probe(&self) -> bool {
+        *self == Self::Probe
+    }
+}
+
+impl Launch {
+    /// QEMU, as libxl starts it: profile `qemu`. It opens its handles itself.
+    #[must_use]
+    pub fn qemu(mut self, start: QemuStart) -> Self {
+        if start.is_probe() {
+            self.seal = SealAt::Start;
+            self.without.push(Mechanism::Identity);
+        }
+        self.profile = Profile::Qemu;
+        self.devices = Vec::new();
+        self.qemu = Some(start);
+        self
+    }
+}
+
+/// What is to be proved of a QEMU that says that it has given root up.
+pub(crate) struct Promise {
+    pid: i32,
+    init: Option<i32>,
+    uid: u32,
+    gid: u32,
+    /// Where it is then, if `root` is in effect.
+    root: Option<(PathBuf, Inode)>,
+}
+
+impl Promise {
+    pub(crate) fn of(plan: &Plan, record: &Record, goal: Option<Inode>) -> Option<Self> {
+        let chroot = plan.launch.qemu.as_ref()?.chroot()?;
+        let (uid, gid) = plan.ids();
+        Some(Self {
+            pid: record.pid,
+            init: record.init_pid,
+            uid,
+            gid,
+            root: goal.map(|goal| (chroot.clone(), goal)),
+        })
+    }
+
+    /// Looks at it, while it waits for the answer, and takes from it what it needs no more.
+    pub(crate) fn redeem(&self) -> Result<(), MechanismError> {
+        let goal = self.root.as_ref().map(|(_, goal)| *goal);
+        let given_up = has_given_up(self.pid, self.uid, self.gid, goal);
+        // Then: what it starts from here on is not root.
+        let given_up =
+            given_up.and_then(|()| self.init.map_or(Ok(()), |init| is_alone(self.pid, init)));
+        given_up.map_err(|what| {
+            let reason = format!("QEMU has not given up root: {what}");
+            let remedy = "read its log; it is to be started with -xen-domid-restrict";
+            MechanismError::new(Mechanism::Identity, reason, remedy)
+        })?;
+        match &self.root {
+            Some((chroot, goal)) => close(self.pid, chroot, *goal),
+            None => Ok(()),
+        }
+    }
+}
