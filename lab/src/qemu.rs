@@ -24,9 +24,9 @@ use crate::process;
 /// each waits in vain for the other, which is not running.
 pub(crate) const CPUS: u8 = 1;
 
-/// Memory of the whole machine and of dom0, in MiB.
-const MEMORY: u32 = 1024;
-const DOM0_MEMORY: u32 = 512;
+/// Memory of the whole machine and of dom0, in MiB. Half of dom0's is room for its files.
+const MEMORY: u32 = 1536;
+const DOM0_MEMORY: u32 = 768;
 
 /// TCG gets SMAP and SMEP wrong for a PV kernel, and Xen trips over the others.
 const CPU: &str = "max,-smap,-smep,-pku,-la57";
