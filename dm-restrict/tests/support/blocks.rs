@@ -36,6 +36,7 @@ pub(crate) const PAGES: &[(&str, &str)] = pages![
     "docs/lab.md",
     "docs/performance.md",
     "docs/profiles.md",
+    "docs/qemu.md",
     "docs/recipes.md",
     "docs/threat-model.md",
     "docs/what-it-costs.md",
