@@ -26,6 +26,13 @@ bash -c '. /usr/share/bash-completion/completions/dm-restrict && complete -p dm-
 [ -s /usr/share/zsh/vendor-completions/_dm-restrict ] || fail "no completions for zsh"
 [ -s /usr/share/fish/vendor_completions.d/dm-restrict.fish ] || fail "no completions for fish"
 
+echo "--- in the place of QEMU to xl"
+[ "$(readlink -f /usr/libexec/dm-restrict/qemu)" = /usr/bin/dm-restrict ] || fail "no link for xl"
+if /usr/libexec/dm-restrict/qemu -no-such-option 2>/tmp/said; then
+    fail "arguments that are not libxl's were taken"
+fi
+cat /tmp/said
+
 echo "--- users and directories"
 [ "$(stat -c '%a %U' /run/dm-restrict)" = "755 root" ] || fail "tmpfiles.d was not applied"
 getent passwd xen-qemuuser-reaper || fail "no reaper"
