@@ -203,6 +203,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         "capi/examples/launcher.c",
     ),
     c_tool("XEN_LAB_C_ON_XEN", "c_on_xen", "capi/tests/c/on_xen.c"),
+    c_tool(
+        "XEN_LAB_C_BROKERED",
+        "c_brokered",
+        "capi/tests/c/brokered.c",
+    ),
     Tool {
         variable: "XEN_LAB_HOLE_PROBE",
         program: Program {

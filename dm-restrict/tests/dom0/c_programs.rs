@@ -35,3 +35,12 @@ fn each_handle_of_c_does_its_work_and_refuses_the_rest() {
     assert_eq!(outcome.code, 0, "{outcome:?}");
     assert_eq!(outcome.stdout, "all as it should be\n");
 }
+
+#[test]
+fn grants_are_mapped_from_c_by_a_broker() {
+    let _alone = alone();
+    let outcome = outcome(Command::new(from_lab("XEN_LAB_C_BROKERED")).args([a(), b()]));
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(outcome.stdout, "mapped and copied by a broker\n");
+    nothing_is_left(&a());
+}
