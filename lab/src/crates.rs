@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The crates that can be published: each is packed, and built from what was packed.
 
+use std::{env, fs, path::PathBuf};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -51,11 +53,36 @@ pub(crate) fn check() -> Result<()> {
         }
         names.extend(["--package", name]);
     }
-    // All at once: each finds the others where it would find them published.
+    // All at once: each finds the others where it would find them published. Cargo takes what
+    // it unpacked and built of a version once for what there is; ours changes meanwhile.
+    forget_unpacked()?;
+    let folder = tempfile::Builder::new()
+        .prefix("package-")
+        .tempdir_in(paths::target()?)?;
     process::run(
         paths::cargo()
-            .args(["package", "--allow-dirty", "--offline"])
+            .args(["package", "--allow-dirty", "--offline", "--target-dir"])
+            .arg(folder.path())
             .args(names),
-    )
-    .map(drop)
+    )?;
+    forget_unpacked()
+}
+
+/// Removes what cargo unpacked of registries that were folders: their names have no host.
+fn forget_unpacked() -> Result<()> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let unpacked = home.context("no home folder")?.join("registry/src");
+    let Ok(entries) = fs::read_dir(unpacked) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.starts_with('-')) {
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
