@@ -126,7 +126,16 @@ fn run(at: &str, block: &Block<'_>) {
     }
 }
 
+/// The pages show what the lab's default dom0 prints. Another kernel has other holes to tell
+/// of: there the commands only have to succeed.
+fn is_shown_here() -> bool {
+    from_lab("XEN_LAB_SUITE") == "bookworm" && from_lab("XEN_LAB_DOM0") == "pv"
+}
+
 fn missing(shown: &[&str], printed: &str) -> Option<String> {
+    if !is_shown_here() {
+        return None;
+    }
     let mut rest = printed.lines().map(alike);
     let lines = shown.iter().filter(|line| !line.trim().starts_with("..."));
     lines
