@@ -18,18 +18,40 @@ const HELD: [(usize, &str); 4] = [
     (4, "ambient"),
 ];
 
-/// That no process but these is in the pid namespace of the first, where that is its own: one
-/// that it has started could be root still.
+/// That no process but these is in their pid namespace, of which `init` is the first: one
+/// that was started there could be root still. All there descend from it; one whose parent
+/// ended is its child.
 pub(crate) fn is_alone(pid: i32, init: i32) -> Result<(), String> {
-    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid"));
-    let own = namespace(pid).map_err(|error| format!("its pid namespace: {error}"))?;
-    let listed = fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))?;
-    let pids = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let mut others = pids.filter(|other: &i32| *other != pid && *other != init);
-    match others.find(|other| namespace(*other).is_ok_and(|there| there == own)) {
-        Some(other) => Err(format!("process {other} was started by it")),
-        None => Ok(()),
+    for entry in fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))? {
+        let name = entry
+            .map_err(|error| format!("/proc: {error}"))?
+            .file_name();
+        let Some(other) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        match parent(other) {
+            Ok(parent) if other != pid && [pid, init].contains(&parent) => {
+                return Err(format!("process {other} was started by it"));
+            }
+            Ok(_) => {}
+            Err(error) if has_ended(&error) => {}
+            Err(error) => return Err(format!("process {other}: {error}")),
+        }
     }
+    Ok(())
+}
+
+/// Field 4 of `/proc/PID/stat`; field 2 may hold anything, but ends with the last `)`.
+fn parent(pid: i32) -> io::Result<i32> {
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    let stat = String::from_utf8_lossy(&stat);
+    let rest = stat.rsplit_once(')').map(|(_, rest)| rest);
+    rest.and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn has_ended(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ESRCH) || error.kind() == io::ErrorKind::NotFound
 }
 
 /// Every thread has this uid and gid, no capability in effect, and this root directory. The
@@ -50,8 +72,7 @@ pub(crate) fn has_given_up(
                 Ok(None) => {}
                 Ok(Some(what)) => return Err(format!("thread {thread} has {what}")),
                 // It has ended: not in the next list, then.
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if has_ended(&error) => {}
                 Err(error) => return Err(format!("thread {thread}: {error}")),
             }
         }
@@ -219,6 +240,7 @@ mod tests {
             assert!(Instant::now() < end);
         };
         is_alone(sleep, shell).unwrap();
-        is_alone(sleep, i32::MAX).unwrap_err();
+        is_alone(i32::MAX, shell).unwrap_err();
+        is_alone(shell, i32::MAX).unwrap_err();
     }
 }
