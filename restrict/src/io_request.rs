@@ -3,7 +3,10 @@
 //! server, and answered there.
 
 use std::{
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -84,13 +87,22 @@ const VP_EPORT: usize = std::mem::offset_of!(ioreq::Ioreq, vp_eport);
 const FLAGS: usize = std::mem::offset_of!(ioreq::Ioreq, flags);
 
 /// The request slots of a guest's vcpus, one at a time in flight for each.
+///
+/// Dropping it ends nothing: its server keeps the ports, to let go of vcpus that wait when it
+/// is destroyed.
 #[derive(Debug)]
 pub struct VcpuRequests {
+    slots: Arc<Slots>,
+}
+
+/// The page, and the ports that belong to it.
+#[derive(Debug)]
+pub(crate) struct Slots {
     page: ResourceMapping,
     ports: Vec<BoundPort>,
 }
 
-impl VcpuRequests {
+impl Slots {
     /// Binds the ports that Xen wrote into the slots.
     pub(crate) fn connect<S: State>(
         page: ResourceMapping,
@@ -108,10 +120,36 @@ impl VcpuRequests {
         Ok(Self { page, ports })
     }
 
+    /// Wakes every vcpu, to look whether it was answered.
+    pub(crate) fn notify_all(&self) -> Result<()> {
+        self.ports.iter().try_for_each(BoundPort::notify)
+    }
+
+    /// Answers what waits as nobody would: with all ones. That of a server that gets no more
+    /// requests: Xen would forget who waits for it, and not wake them.
+    pub(crate) fn let_go(&self) {
+        for (vcpu, port) in self.ports.iter().enumerate() {
+            if self.slot(vcpu).answer(|_| u64::MAX) {
+                // The port of a guest that is gone: nobody waits.
+                let _ = port.notify();
+            }
+        }
+    }
+
+    fn slot(&self, vcpu: usize) -> Slot<'_> {
+        Slot::new(&self.page, vcpu)
+    }
+}
+
+impl VcpuRequests {
+    pub(crate) fn new(slots: Arc<Slots>) -> Self {
+        Self { slots }
+    }
+
     /// The local ports of the vcpus, in their order: to unmask after a
     /// [`reset`](EventChannel::reset).
     pub fn ports(&self) -> impl Iterator<Item = Port> + '_ {
-        self.ports.iter().map(BoundPort::port)
+        self.slots.ports.iter().map(BoundPort::port)
     }
 
     /// Waits at most `timeout` for events, answers the requests among them,
@@ -175,25 +213,17 @@ impl VcpuRequests {
         mut answer: impl FnMut(&IoRequest) -> u64,
     ) -> Result<usize> {
         let mut answered = 0;
+        let Slots { ports, .. } = &*self.slots;
         for port in pending {
-            let Some(vcpu) = self.ports.iter().position(|bound| bound.port() == *port) else {
+            let Some(vcpu) = ports.iter().position(|bound| bound.port() == *port) else {
                 continue;
             };
-            if self.slot(vcpu).answer(&mut answer) {
-                self.ports[vcpu].notify()?;
+            if self.slots.slot(vcpu).answer(&mut answer) {
+                ports[vcpu].notify()?;
                 answered += 1;
             }
         }
         Ok(answered)
-    }
-
-    /// Wakes every vcpu, to look whether it was answered.
-    pub(crate) fn notify_all(&self) -> Result<()> {
-        self.ports.iter().try_for_each(BoundPort::notify)
-    }
-
-    fn slot(&self, vcpu: usize) -> Slot<'_> {
-        Slot::new(&self.page, vcpu)
     }
 }
 

@@ -4,7 +4,10 @@
 
 use std::{
     ops::RangeInclusive,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use xen_sys::{dm_op, ioreq, memory};
@@ -16,7 +19,7 @@ use crate::{
     guest::{Guest, Resource},
     handle::Ticket,
     ids::{IoreqServerId, Port},
-    io_request::{BufferedRequests, VcpuRequests},
+    io_request::{BufferedRequests, Slots, VcpuRequests},
     leftover::Held,
     mmap::Access,
     state::State,
@@ -47,7 +50,7 @@ pub enum IoRange {
 }
 
 /// A server of one guest. Dropping destroys it: Xen then answers the guest's
-/// accesses itself, reads with all ones.
+/// accesses itself, reads with all ones. A vcpu that waits for an answer goes on.
 #[derive(Debug)]
 pub struct IoreqServer {
     guest: Guest,
@@ -56,6 +59,8 @@ pub struct IoreqServer {
     enabled: AtomicBool,
     /// Xen has made its pages.
     has_pages: AtomicBool,
+    /// Of the last start.
+    slots: Mutex<Option<Arc<Slots>>>,
     /// Gone once the server is destroyed.
     ticket: Option<Ticket>,
 }
@@ -89,6 +94,7 @@ impl Guest {
             buffered,
             enabled: AtomicBool::new(false),
             has_pages: AtomicBool::new(false),
+            slots: Mutex::new(None),
             ticket: Some(ticket),
         })
     }
@@ -124,16 +130,17 @@ impl Guest {
             buffered: info.bufioreq_port != 0,
             enabled: AtomicBool::new(false),
             has_pages: AtomicBool::new(false),
+            slots: Mutex::new(None),
             // Until it is ours it is not destroyed.
             ticket: None,
         };
-        let requests = server.begin(events, vcpus)?;
+        let slots = server.begin(events, vcpus)?;
         // There may be an answer whose event was never sent.
-        requests.notify_all()?;
+        slots.notify_all()?;
         let record = || Ok(((), Held::IoreqServer(id)));
         let ((), ticket) = self.handle.record(Some(self.id), record)?;
         server.ticket = Some(ticket);
-        Ok((server, requests))
+        Ok((server, VcpuRequests::new(slots)))
     }
 }
 
@@ -253,15 +260,15 @@ impl IoreqServer {
     /// where the guest has fewer vcpus.
     pub fn start<S: State>(&self, events: &EventChannel<S>, vcpus: u32) -> Result<VcpuRequests> {
         let was_enabled = self.enabled.load(Ordering::Relaxed);
-        let requests = self.begin(events, vcpus);
-        if requests.is_err() && !was_enabled && self.enabled.load(Ordering::Relaxed) {
+        let slots = self.begin(events, vcpus);
+        if slots.is_err() && !was_enabled && self.enabled.load(Ordering::Relaxed) {
             let _ = self.set_enabled(false);
         }
-        requests
+        slots.map(VcpuRequests::new)
     }
 
     /// The same, and on an error it stays as it is then.
-    fn begin<S: State>(&self, events: &EventChannel<S>, vcpus: u32) -> Result<VcpuRequests> {
+    fn begin<S: State>(&self, events: &EventChannel<S>, vcpus: u32) -> Result<Arc<Slots>> {
         const NAME: &str = "start an ioreq server";
         if !(1..=MAX_VCPUS).contains(&vcpus) {
             let cause = Cause::TooMany {
@@ -277,6 +284,8 @@ impl IoreqServer {
             let remedy = "start it once; disable it to start it again";
             return Err(self.guest.wrong(NAME, Cause::Invalid { what, remedy }));
         }
+        // Xen's ports are bound once.
+        drop(self.slots().take());
         let frame = memory::ioreq_server_frame_ioreq(0);
         let page =
             self.guest
@@ -284,7 +293,13 @@ impl IoreqServer {
         self.has_pages.store(true, Ordering::Relaxed);
         // Only into a page that exists does Xen write the ports.
         self.set_enabled(true)?;
-        VcpuRequests::connect(page, events, self.guest.id(), vcpus)
+        let slots = Arc::new(Slots::connect(page, events, self.guest.id(), vcpus)?);
+        *self.slots() = Some(Arc::clone(&slots));
+        Ok(slots)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Option<Arc<Slots>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Maps the queue of buffered requests and binds its port.
@@ -329,6 +344,11 @@ impl IoreqServer {
         let Some(ticket) = self.ticket.take() else {
             return Ok(());
         };
+        if let Some(slots) = self.slots().take() {
+            // Whatever else fails: they wait for nobody any more.
+            let _ = self.set_enabled(false);
+            slots.let_go();
+        }
         let op = dm_op::DestroyIoreqServer {
             id: self.id.get(),
             ..Default::default()

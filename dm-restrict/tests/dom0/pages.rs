@@ -14,7 +14,7 @@ use std::{
 };
 
 use blocks::{Block, PAGES, blocks, commands};
-use xen_restrict::{Access, Gfn, PrivCmd};
+use xen_restrict::{Access, Gfn, GuestMemory, PrivCmd};
 
 use crate::{
     services::Services,
@@ -34,8 +34,43 @@ fn shell(command: &str) -> Command {
     shell
 }
 
+/// The guest serves a vchan to those who ask, as long as this value lives.
+struct Vchan(GuestMemory);
+
+impl Vchan {
+    /// Words of the guest's status page, and the byte of its ring (`docs/lab.md`).
+    const COMMAND: usize = 0x10;
+    const DONE: usize = 0x20;
+    const PORT: usize = 0x90;
+    const BULK_FRAME: usize = 0xc0;
+    const SERVER_LIVE: usize = 21;
+
+    fn start() -> Self {
+        let guest = PrivCmd::open().unwrap().guest(a().parse().unwrap());
+        let map = |frame| guest.map(&[Gfn::new(frame)], Access::ReadWrite).unwrap();
+        let status = map(0x200);
+        assert_eq!(status.get::<u64>(Self::PORT), Ok(6), "the README's port");
+        let ring = map(status.get(Self::BULK_FRAME).unwrap());
+        status.set(Self::COMMAND, &5_u64).unwrap();
+        eventually("the guest serves", || {
+            ring.get::<u8>(Self::SERVER_LIVE) == Ok(1)
+        });
+        Self(status)
+    }
+}
+
+impl Drop for Vchan {
+    fn drop(&mut self) {
+        let done = self.0.get::<u64>(Self::DONE);
+        self.0.set(Self::COMMAND, &0_u64).unwrap();
+        if !thread::panicking() {
+            eventually("the guest is done", || self.0.get(Self::DONE) != done);
+        }
+    }
+}
+
 /// What the pages take for granted.
-fn prepare() {
+fn prepare() -> Vchan {
     // The guest that they are about.
     assert_eq!(a(), "1");
     fs::create_dir_all(NAMES).unwrap();
@@ -49,11 +84,7 @@ fn prepare() {
     }
     let guest = fs::read_to_string("/guest/guest.cfg").unwrap();
     fs::write(names.join("guest1.cfg"), guest + "name = \"guest1\"\n").unwrap();
-    // It is a vchan server for those who ask.
-    let guest = PrivCmd::open().unwrap().guest(a().parse().unwrap());
-    let status = guest.map(&[Gfn::new(0x200)], Access::ReadWrite).unwrap();
-    status.set(0x10, &5_u64).unwrap();
-    assert_eq!(status.get::<u64>(0x90).unwrap(), 6, "the README's port");
+    Vchan::start()
 }
 
 const RECIPES: &str = "docs/recipes.md";
@@ -61,7 +92,7 @@ const RECIPES: &str = "docs/recipes.md";
 #[test]
 fn pages_are_true() {
     let _alone = alone();
-    prepare();
+    let _vchan = prepare();
     for (path, page) in PAGES.iter().filter(|(path, _)| *path != RECIPES) {
         follow(path, page);
     }
@@ -70,7 +101,7 @@ fn pages_are_true() {
 #[test]
 fn recipes_are_true() {
     let _alone = alone();
-    prepare();
+    let _vchan = prepare();
     let services = Services::start(NAMES);
     let recipes = PAGES.iter().find(|(path, _)| *path == RECIPES);
     let (path, page) = recipes.unwrap();

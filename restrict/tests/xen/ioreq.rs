@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A device model's work, done with restricted handles.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::Duration,
+};
 
 use xen_restrict::{
     Cause, EventChannel, IoKind, IoRange, IoRequest, IoreqServer, IoreqServerId, Port, PrivCmd,
@@ -108,16 +112,33 @@ fn a_dropped_server_is_gone() {
     assert!(running.errors() >= 9, "{}", running.errors());
 }
 
+/// Xen forgets a server that a vcpu waits for, and does not wake it.
+#[test]
+fn who_waits_for_a_server_that_is_dropped_goes_on() {
+    let (_lock, guest) = guest_a();
+    for requests_first in [false, true] {
+        let (events, server, requests) = server(&PORTS);
+        let running = guest.order(Order::Ports, 10);
+        assert!(events.wait(SECOND).unwrap(), "the guest asks");
+        match requests_first {
+            true => drop((requests, events, server)),
+            false => drop((server, events, requests)),
+        }
+        eventually("10 answers by Xen", || running.is_done());
+    }
+}
+
 #[test]
 fn a_server_that_was_left_behind_is_taken_over_with_its_request() {
     let (_lock, guest) = guest_a();
     let (events, left, requests) = server(&PORTS);
     let running = guest.order(Order::Ports, 100);
     assert!(events.wait(SECOND).unwrap(), "the guest asks");
-    // As Xen leaves it when the process ends.
-    drop((requests, events));
+    // As Xen leaves it when the process ends: the file is closed, and nothing is tidied up.
     let id = left.id();
-    std::mem::forget(left);
+    // SAFETY: all that has this descriptor is forgotten here.
+    assert_eq!(unsafe { libc::close(events.as_fd().as_raw_fd()) }, 0);
+    std::mem::forget((left, requests, events));
 
     let events = EventChannel::open().unwrap().restrict(a()).unwrap();
     let privcmd = PrivCmd::open().unwrap().restrict(a()).unwrap();
