@@ -130,20 +130,23 @@ const CANNOT_TELL: bool = true;
 /// the list has room for it, because the other buffers need two: then the driver finds that
 /// it has one page too many. Xen is not asked.
 fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
-    let Some(pages) = Pages::reserve(4) else {
+    const USED: usize = 4;
+    let Some(pages) = Pages::reserve(2 * USED - 1) else {
         return CANNOT_TELL;
     };
+    let skipped = pages_before_one_table(pages.at.addr(), USED);
+    let first = pages.at.wrapping_byte_add(skipped * PAGE_SIZE);
     let buffer = |page: usize, size: usize| privcmd::DmOpBuf {
-        uptr: pages.at.addr() as u64 + (page * PAGE_SIZE) as u64,
+        uptr: first.addr() as u64 + (page * PAGE_SIZE) as u64,
         size: size as u64,
     };
-    // SAFETY: the first page of this function's own.
-    let made = unsafe { libc::mprotect(pages.at, PAGE_SIZE, libc::PROT_READ | libc::PROT_WRITE) };
+    // SAFETY: a page of this function's own.
+    let made = unsafe { libc::mprotect(first, PAGE_SIZE, libc::PROT_READ | libc::PROT_WRITE) };
     if made != 0 {
         return CANNOT_TELL;
     }
     // SAFETY: as above. What is not there yet would not be pinned by the fast way.
-    unsafe { pages.at.cast::<u8>().write_volatile(0) };
+    unsafe { first.cast::<u8>().write_volatile(0) };
     // The others are not to be had: without the hole, too, the driver goes no further.
     let mut buffers = [buffer(0, 0), buffer(2, PAGE_SIZE), buffer(3, PAGE_SIZE)];
     let mut op = privcmd::DmOp {
@@ -157,6 +160,14 @@ fn pins_what_is_empty(fd: BorrowedFd<'_>, domid: u16) -> bool {
     answer == Err(Errno::ENOSPC)
 }
 
+/// How many pages to pass over from `address` on, so that the next `used` are described by one
+/// page table: where one ends, the driver would read on in whatever is behind it.
+fn pages_before_one_table(address: usize, used: usize) -> usize {
+    const ENTRIES: usize = PAGE_SIZE / size_of::<u64>();
+    let left = ENTRIES - address / PAGE_SIZE % ENTRIES;
+    if left < used { left } else { 0 }
+}
+
 /// Whether a mapping of privcmd can be moved: one in which nothing is that could be freed.
 fn can_move(fd: BorrowedFd<'_>) -> bool {
     let (Some(from), Some(to)) = (Pages::of(fd, 1), Pages::reserve(1)) else {
@@ -165,12 +176,18 @@ fn can_move(fd: BorrowedFd<'_>) -> bool {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     // SAFETY: mappings of this function's own, of one page each.
     let at = unsafe { libc::mremap(from.at, PAGE_SIZE, PAGE_SIZE, flags, to.at) };
-    let moved = at != libc::MAP_FAILED;
-    if moved {
+    let answer = Errno::last();
+    if at != libc::MAP_FAILED {
         // It is where the other was, and goes with that.
         mem::forget(from);
+        return true;
     }
-    moved
+    if !matches!(answer, Errno::EPERM | Errno::ENOSYS) {
+        // Not a filter but the kernel, which unmaps the destination first and fails then:
+        // another thread may have something there by now.
+        mem::forget(to);
+    }
+    false
 }
 
 /// Whether a mapping of privcmd can be split: one in which nothing is that could be freed.
@@ -211,5 +228,21 @@ impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: this value's own, and nothing refers to it.
         unsafe { libc::munmap(self.at, self.pages * PAGE_SIZE) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_described_by_one_table() {
+        for used in 1..=4 {
+            for page in 0..2048 {
+                let first = page + pages_before_one_table(page * PAGE_SIZE, used);
+                assert_eq!(first / 512, (first + used - 1) / 512, "{page}, {used}");
+                assert!(first < page + used, "{page}, {used}");
+            }
+        }
     }
 }
