@@ -31,7 +31,7 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) const DEFAULT: Self = Self {
         silence: Duration::from_secs(180),
-        total: Duration::from_secs(20 * 60),
+        total: Duration::from_secs(30 * 60),
     };
     pub(crate) const NONE: Self = Self {
         silence: Duration::MAX,
