@@ -142,3 +142,15 @@ alone! {
         assert!(child.status().unwrap().success());
     }
 }
+
+/// The lab has Xen switch vector registers at once: late, under emulation, dom0's programs
+/// lose them, and with them what they copy.
+#[test]
+fn vector_registers_are_switched_at_once() {
+    let said = Command::new("xl").arg("dmesg").output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout);
+    let line = said
+        .lines()
+        .find(|line| line.contains("Support for PV VMs"));
+    assert!(line.is_some_and(|l| l.contains("EAGER_FPU")), "{said}");
+}
