@@ -20,8 +20,9 @@
  *             and lengths that cannot be are refused with EINVAL; a pointer that leads
  *             nowhere, and a string without its NUL, cannot be seen to be wrong.
  * Threads     "any": also several at once, with one handle; a handle that is closed
- *             meanwhile stays usable for the calls it is in. No thread may be cancelled in
- *             the library, or in a callback (pthread_cancel(3)): that ends the process.
+ *             meanwhile stays usable for the calls it is in. A thread that is cancelled in the
+ *             library, or in a callback (pthread_cancel(3), deferred), goes on to the end of
+ *             the call, without end perhaps, and ends at its next cancellation point.
  * Fork        "usable": also in a forked child, if no other thread was in the library when it
  *             was forked, by fork(2), not by vfork(2), clone(2) or _Fork(3). "not in a
  *             child": refused there with ECHILD, for handles of the parent. Descriptors are
@@ -549,6 +550,8 @@ typedef struct xr_audit_options {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+extern int pthread_setcancelstate(int state, int *old);
 
 // The version of the library that is loaded, as "0.1.0". It lives as long as the library.
 //

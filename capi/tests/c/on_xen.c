@@ -6,6 +6,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/wait.h>
@@ -440,9 +441,18 @@ static void servers(struct xr_guest *guest, struct xr_memory *status) {
     CHECK(xr_close(evtchn) == 0);
 }
 
+struct serving {
+    struct xr_requests *requests;
+    struct xr_evtchn *evtchn;
+    struct xr_memory *status;
+    uint64_t done;
+    size_t answered;
+};
+
 /* A device that the guest's order 1 asks: it reads the complement of what it wrote. */
 static uint64_t complement(const struct xr_io_request *request, void *context) {
     uint32_t *last = (uint32_t *)context;
+    pthread_testcancel();
     if (!(request->flags & XR_IO_READ))
         *last = (uint32_t)request->data;
     return (uint32_t)~*last;
@@ -467,14 +477,29 @@ static void left_behind(struct xr_guest *guest, int tell) {
     raise(SIGKILL);
 }
 
+/* A thread that is cancelled ends after the library's calls, and not in a callback. */
+static void *serves(void *context) {
+    struct serving *serving = (struct serving *)context;
+    struct xr_served served;
+    uint32_t queue[4], last = 0;
+    CHECK(pthread_cancel(pthread_self()) == 0);
+    while (word(serving->status, DONE) == serving->done) {
+        CHECK(xr_requests_serve(serving->requests, serving->evtchn, 100, queue, 4, complement,
+                                &last, &served) == 0);
+        CHECK(xr_evtchn_unmask(serving->evtchn, queue, served.others) == 0);
+        serving->answered += served.answered;
+    }
+    pthread_testcancel();
+    return NULL;
+}
+
 static void take_over(struct xr_guest *guest, struct xr_memory *status) {
     struct xr_evtchn *evtchn = restricted_evtchn(), *other = restricted_evtchn();
     struct xr_ioreq_server *server, *none;
     struct xr_requests *requests, *nothing;
-    struct xr_served served;
     uint64_t done = word(status, DONE), errors = word(status, ERRORS), idle = 0;
-    uint32_t queue[4], last = 0;
-    size_t answered = 0;
+    pthread_t thread;
+    void *result;
     uint16_t id;
     int tell[2], ended;
     CHECK(pipe(tell) == 0);
@@ -494,13 +519,10 @@ static void take_over(struct xr_guest *guest, struct xr_memory *status) {
     CHECK(xr_guest_take_over_ioreq_server(guest, id, evtchn, 1, &server, &requests) == 0);
     CHECK(xr_ioreq_server_id(server) == id);
     REFUSED(EINVAL, xr_guest_take_over_ioreq_server(guest, id, other, 1, &none, &nothing));
-    while (word(status, DONE) == done) {
-        CHECK(xr_requests_serve(requests, evtchn, 100, queue, 4, complement, &last,
-                                &served) == 0);
-        CHECK(xr_evtchn_unmask(evtchn, queue, served.others) == 0);
-        answered += served.answered;
-    }
-    CHECK(answered == 20 && word(status, ERRORS) == errors);
+    struct serving serving = {requests, evtchn, status, done, 0};
+    CHECK(pthread_create(&thread, NULL, serves, &serving) == 0);
+    CHECK(pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED);
+    CHECK(serving.answered == 20 && word(status, ERRORS) == errors);
     CHECK(xr_memory_write(status, COMMAND, &idle, 8) == 0);
     CHECK(xr_close(requests) == 0 && xr_close(server) == 0);
     CHECK(xr_close(evtchn) == 0 && xr_close(other) == 0);
