@@ -72,6 +72,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "/image/device-model-pid",
     ),
     ("dom0# xl create /guest/hvm.cfg", STOCK, "/hvm.cfg"),
+    (
+        "usermod --uid 65536 xen-qemuuser-range-base",
+        IDENTITY,
+        "\"usermod --uid 65536 xen-qemuuser-range-base\"",
+    ),
 ];
 
 const IDENTITY: &str = "restrict/src/confine/identity.rs";

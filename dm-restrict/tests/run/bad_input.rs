@@ -119,6 +119,11 @@ fn whose_it_is_has_to_be_said() {
     no_user
         .probe_does(["exit=0"])
         .refused(125, &["xen-qemuuser-range-base"]);
+    let mut among_users = Launcher::bare().options(["--domid", "7", "--no-xen"]);
+    among_users.users("xen-qemuuser-range-base:x:994:65534::/:/bin/false\n");
+    among_users
+        .probe_does(["exit=0"])
+        .refused(125, &["has uid 994", "usermod --uid 65536"]);
 }
 
 #[test]
