@@ -20,8 +20,9 @@
  *             and lengths that cannot be are refused with EINVAL; a pointer that leads
  *             nowhere, and a string without its NUL, cannot be seen to be wrong.
  * Threads     "any": also several at once, with one handle; a handle that is closed
- *             meanwhile stays usable for the calls it is in. No thread may be cancelled in
- *             the library, or in a callback (pthread_cancel(3)): that ends the process.
+ *             meanwhile stays usable for the calls it is in. A thread that is cancelled in the
+ *             library, or in a callback (pthread_cancel(3), deferred), goes on to the end of
+ *             the call, without end perhaps, and ends at its next cancellation point.
  * Fork        "usable": also in a forked child, if no other thread was in the library when it
  *             was forked, by fork(2), not by vfork(2), clone(2) or _Fork(3). "not in a
  *             child": refused there with ECHILD, for handles of the parent. Descriptors are
@@ -326,6 +327,14 @@ typedef struct xr_extent {
     uint32_t reserved;
 } xr_extent;
 
+// One piece of memory of an operation.
+typedef struct xr_buffer {
+    // Where it is; may be NULL where it has no bytes.
+    void *data;
+    // Its bytes.
+    size_t size;
+} xr_buffer;
+
 // A page of a mapping that is not there.
 typedef struct xr_missing_page {
     // Its index in the mapping.
@@ -542,6 +551,8 @@ typedef struct xr_audit_options {
 extern "C" {
 #endif // __cplusplus
 
+extern int pthread_setcancelstate(int state, int *old);
+
 // The version of the library that is loaded, as "0.1.0". It lives as long as the library.
 //
 // Returns the text; never NULL.
@@ -683,8 +694,8 @@ int xr_guest_domid(const struct xr_guest *guest);
 
 // Maps `count` pages of the guest's memory, of 4096 bytes each, in the order given. The
 // mapping is there even where some pages, or all, are not: xr_memory_missing() tells them;
-// a page that is paged out (ENOENT there) can be there if all are mapped anew later. `*out`
-// is the caller's, to be closed by xr_close(). It is not there in a forked child.
+// a page that is paged out (ENOENT there) can be there later: xr_memory_retry(). `*out` is the
+// caller's, to be closed by xr_close(). It is not there in a forked child.
 //
 // Returns 0.
 // Errors: EINVAL: no pages; E2BIG: 2^31 or more; EPERM: the handle is restricted to
@@ -873,6 +884,24 @@ int xr_guest_nr_vcpus(struct xr_guest *guest);
 // Fork: usable.
 int xr_guest_exists(struct xr_guest *guest);
 
+// Hands buffers to Xen as they are, for operations that the library has no function for: the
+// first holds a `struct xen_dm_op` (Xen's public/hvm/dm_op.h). Xen writes into them, never
+// behind them. The guest is the handle's, whatever is in them; nothing else is looked at, and
+// Xen dies of some operations: see xr_ioreq_server_set_enabled() and
+// xr_guest_set_isa_irq_level(). A server that is created so is the caller's to destroy so.
+//
+// Returns 0.
+// Errors: E2BIG: more than 16 buffers, or than Xen takes (2), or one larger than the parameter
+// `dm_op_buf_max_size` of xen-privcmd allows (4096); EINVAL: buffers overlap; EPERM, ESRCH,
+// ENXIO, EBADF, and Xen's own: EOPNOTSUPP for one that it does not know, EFAULT for a buffer
+// too small.
+// Threads: any; none may look at the buffers meanwhile.
+// Fork: usable.
+// Pointers: `buffers` leads to `count` of them, each to its bytes, which can be written.
+int xr_guest_dm_op(struct xr_guest *guest,
+                   const struct xr_buffer *buffers,
+                   size_t count);
+
 // The size of a mapping.
 //
 // Returns 0, and the bytes in `*bytes`: a multiple of 4096, never 0.
@@ -893,6 +922,19 @@ int xr_memory_size(const struct xr_memory *memory, size_t *bytes);
 int xr_memory_missing(const struct xr_memory *memory,
                       struct xr_missing_page *pages,
                       size_t room);
+
+// Maps all pages of a mapping anew, where some are missing: Xen may have paged them in, or
+// the guest got memory there. The mapping itself stays as it is, with whoever uses it. `*out`
+// is the caller's, to be closed by xr_close(). It is not there in a forked child.
+//
+// Returns how many pages are missing in `*out`.
+// Errors: EINVAL: not of xr_guest_map(), or nothing is missing; E2BIG, EPERM, ESRCH, ENXIO,
+// EBADF, ECHILD, EMFILE, and the kernel's own: as xr_guest_map().
+// Threads: any.
+// Fork: not in a child: ECHILD.
+// Pointers: `out` leads to a place for a pointer.
+int xr_memory_retry(const struct xr_memory *memory,
+                    struct xr_memory **out);
 
 // Copies `length` bytes out of the mapping, from byte `offset` on. 1, 2, 4 or 8 bytes at an
 // offset that is a multiple of that are read at one moment; others need not be. What was
@@ -1129,6 +1171,29 @@ int xr_port_notify(struct xr_port *port);
 int xr_guest_create_ioreq_server(struct xr_guest *guest,
                                  int buffered,
                                  struct xr_ioreq_server **out);
+
+// Takes over server `id` (0 to 7) that a device model of this guest left behind when it was
+// killed, with the ranges that it had claimed and the requests that it had not answered:
+// xr_requests_serve() answers them, one for the second time, if the other had nearly done so.
+// Ports of the guest's first `vcpus` virtual processors are bound on `evtchn`. `*server` and
+// `*requests` are the caller's, to be closed by xr_close(), as those of
+// xr_guest_create_ioreq_server() and xr_ioreq_server_start(). A server that is just being
+// started looks like one that was left behind: know who else serves this guest.
+//
+// Returns 0.
+// Errors: ENOENT: the guest has no such server; EINVAL: somebody serves it, or the guest has
+// fewer virtual processors; E2BIG: not 1 to 128 of them; EPERM, ESRCH, ENXIO, EBADF, and the
+// kernel's own: it stays there, as it was. EMFILE: it is destroyed. `*server` and `*requests`
+// are NULL then.
+// Threads: any.
+// Fork: usable.
+// Pointers: `server` and `requests` lead to places for a pointer, not to the same.
+int xr_guest_take_over_ioreq_server(struct xr_guest *guest,
+                                    uint16_t id,
+                                    struct xr_evtchn *evtchn,
+                                    uint32_t vcpus,
+                                    struct xr_ioreq_server **server,
+                                    struct xr_requests **requests);
 
 // The server's number in its guest.
 //

@@ -154,7 +154,7 @@ pub fn c_abi(data: &[u8]) {
         let at = handles.pick(&mut plan);
         let handle = handles.all[at];
         let mut buffer = [GUARD; BUFFER + 8];
-        let number = match call % 40 {
+        let number = match call % 43 {
             0 if handle.is_null() => continue,
             0 => {
                 let was = std::mem::replace(&mut handles.open[at], false);
@@ -234,7 +234,7 @@ fn any(call: u8, plan: &mut Plan<'_>, handle: *mut c_void, buffer: &mut [u8]) ->
         17 => x::xr_gntdev_restrict(handle.cast(), plan.domid()),
         18 => x::xr_program_signal(handle.cast(), 0),
         19 => x::xr_ioreq_server_set_enabled(handle.cast(), 1),
-        36..40 => made(call, plan, handle, words),
+        36..42 => made(call, plan, handle, words),
         // SAFETY: `room` and `buffer` have BUFFER bytes each.
         _ => unsafe { pointers(call, plan, handle, (bytes, words, ports)) },
     }
@@ -244,6 +244,7 @@ fn any(call: u8, plan: &mut Plan<'_>, handle: *mut c_void, buffer: &mut [u8]) ->
 fn made(call: u8, plan: &mut Plan<'_>, handle: *mut c_void, words: *const u64) -> c_int {
     let (guest, events) = (handle.cast::<x::xr_guest>(), handle.cast::<x::xr_evtchn>());
     let (mut memory, mut port) = (ptr::dangling_mut(), ptr::dangling_mut());
+    let (mut server, mut requests) = (ptr::dangling_mut(), ptr::dangling_mut());
     #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all")]
     // SAFETY: places are there, or null; the length has room, or is none.
     let made = unsafe {
@@ -251,13 +252,23 @@ fn made(call: u8, plan: &mut Plan<'_>, handle: *mut c_void, words: *const u64) -
             36 => x::xr_guest_map(guest, words, plan.length(8), 1, &raw mut memory),
             37 => x::xr_guest_map_resource(guest, plan.short(), 0, 0, 1, 0, &raw mut memory),
             38 => x::xr_evtchn_bind_interdomain(events, plan.domid(), 1, &raw mut port),
+            40 => x::xr_memory_retry(handle.cast(), &raw mut memory),
+            41 => x::xr_guest_take_over_ioreq_server(
+                guest,
+                plan.domid(),
+                events,
+                plan.short(),
+                &raw mut server,
+                &raw mut requests,
+            ),
             _ => x::xr_privcmd_guest(handle.cast(), plan.domid(), null_mut()),
         }
     };
     // There is no Xen, so there is nothing new.
     assert!(made < 0);
-    assert!(call != 36 && call != 37 || memory.is_null());
+    assert!(![36, 37, 40].contains(&call) || memory.is_null());
     assert!(call != 38 || port.is_null());
+    assert!(call != 41 || server.is_null() && requests.is_null());
     made
 }
 
@@ -337,9 +348,30 @@ unsafe fn pointers(call: u8, plan: &mut Plan<'_>, handle: *mut c_void, room: Roo
             32 => x::xr_guest_resource_frames(guest, plan.short(), plan.short(), words),
             33 => x::xr_port_number(handle.cast(), null_mut()),
             34 => x::xr_requests_ports(handle.cast(), ports, plan.length(4)),
+            42 => dm_op(plan, guest, bytes),
             _ => x::xr_evtchn_reset(events),
         }
     }
+}
+
+/// # Safety
+/// As [`pointers`].
+unsafe fn dm_op(plan: &mut Plan<'_>, guest: *mut x::xr_guest, bytes: *mut u8) -> c_int {
+    // The second may reach into the third.
+    let buffers = [(0, 8), (8, plan.length(1)), (40, 8)].map(|(at, size)| x::xr_buffer {
+        data: bytes.wrapping_add(at).cast(),
+        size: if size > BUFFER {
+            size
+        } else {
+            size.min(BUFFER - at)
+        },
+    });
+    let count = match plan.size() {
+        count if count <= buffers.len() => count,
+        _ => usize::MAX,
+    };
+    // SAFETY: each has room, by this function's contract, or a size that nothing has.
+    unsafe { x::xr_guest_dm_op(guest, buffers.as_ptr(), count) }
 }
 
 #[cfg(test)]

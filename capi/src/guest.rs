@@ -37,8 +37,8 @@ pub extern "C" fn xr_guest_domid(guest: *const xr_guest) -> c_int {
 
 /// Maps `count` pages of the guest's memory, of 4096 bytes each, in the order given. The
 /// mapping is there even where some pages, or all, are not: xr_memory_missing() tells them;
-/// a page that is paged out (ENOENT there) can be there if all are mapped anew later. `*out`
-/// is the caller's, to be closed by xr_close(). It is not there in a forked child.
+/// a page that is paged out (ENOENT there) can be there later: xr_memory_retry(). `*out` is the
+/// caller's, to be closed by xr_close(). It is not there in a forked child.
 ///
 /// Returns 0.
 /// Errors: EINVAL: no pages; E2BIG: 2^31 or more; EPERM: the handle is restricted to

@@ -2,7 +2,7 @@
 //! I/O request servers.
 
 use libc::c_int;
-use xen_restrict::{IoRange, IoreqServer};
+use xen_restrict::{IoRange, IoreqServer, IoreqServerId};
 
 use crate::{
     arguments::{self, Out},
@@ -10,7 +10,7 @@ use crate::{
     evtchn::either,
     failure::{Failure, Outcome},
     guard::guard,
-    handle::{Finish, give, hold},
+    handle::{Finish, give, hold, xr_close},
     requests::{Buffered, Requests},
     xr_buffered, xr_evtchn, xr_guest, xr_ioreq_server, xr_requests,
 };
@@ -100,6 +100,53 @@ pub unsafe extern "C" fn xr_guest_create_ioreq_server(
         let out = unsafe { Out::none(out) }?;
         let server = hold(guest)?.0.create_ioreq_server(buffered != 0)?;
         out.set(give(Server(server))?);
+        Ok(0)
+    })
+}
+
+/// Takes over server `id` (0 to 7) that a device model of this guest left behind when it was
+/// killed, with the ranges that it had claimed and the requests that it had not answered:
+/// xr_requests_serve() answers them, one for the second time, if the other had nearly done so.
+/// Ports of the guest's first `vcpus` virtual processors are bound on `evtchn`. `*server` and
+/// `*requests` are the caller's, to be closed by xr_close(), as those of
+/// xr_guest_create_ioreq_server() and xr_ioreq_server_start(). A server that is just being
+/// started looks like one that was left behind: know who else serves this guest.
+///
+/// Returns 0.
+/// Errors: ENOENT: the guest has no such server; EINVAL: somebody serves it, or the guest has
+/// fewer virtual processors; E2BIG: not 1 to 128 of them; EPERM, ESRCH, ENXIO, EBADF, and the
+/// kernel's own: it stays there, as it was. EMFILE: it is destroyed. `*server` and `*requests`
+/// are NULL then.
+/// Threads: any.
+/// Fork: usable.
+/// Pointers: `server` and `requests` lead to places for a pointer, not to the same.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xr_guest_take_over_ioreq_server(
+    guest: *mut xr_guest,
+    id: u16,
+    evtchn: *mut xr_evtchn,
+    vcpus: u32,
+    server: *mut *mut xr_ioreq_server,
+    requests: *mut *mut xr_requests,
+) -> c_int {
+    guard(|| {
+        // SAFETY: by this function's contract.
+        let to_server = unsafe { Out::none(server) }?;
+        // SAFETY: as above.
+        let to_requests = unsafe { Out::none(requests) }?;
+        if server.addr() == requests.addr() {
+            return Err(Failure::argument("both handles would go to one place"));
+        }
+        let (guest, handle) = (hold(guest)?, hold(evtchn)?);
+        let id = IoreqServerId::new(id);
+        let (server, requests) =
+            either!(handle, events => guest.0.take_over_ioreq_server(id, events, vcpus)?);
+        let requests: *mut xr_requests = give(Requests::new(requests))?;
+        let server = give(Server(server)).inspect_err(|_| {
+            xr_close(requests.cast());
+        })?;
+        to_requests.set(requests);
+        to_server.set(server);
         Ok(0)
     })
 }

@@ -27,6 +27,8 @@ mod guest;
 
 mod dm_op;
 
+mod dm_op_raw;
+
 mod memory;
 
 mod evtchn;
@@ -53,6 +55,7 @@ pub mod fuzzing;
 
 pub use audit::*;
 pub use dm_op::*;
+pub use dm_op_raw::*;
 pub use evtchn::*;
 pub use grants::*;
 pub use guest::*;

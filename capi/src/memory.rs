@@ -12,7 +12,7 @@ use crate::{
     arguments::{self, Out},
     failure::Failure,
     guard::guard,
-    handle::{Finish, hold},
+    handle::{Finish, give, hold},
     xr_memory, xr_port,
 };
 
@@ -99,6 +99,38 @@ pub unsafe extern "C" fn xr_memory_missing(
             };
         }
         Ok(arguments::count(memory.missing().count()))
+    })
+}
+
+/// Maps all pages of a mapping anew, where some are missing: Xen may have paged them in, or
+/// the guest got memory there. The mapping itself stays as it is, with whoever uses it. `*out`
+/// is the caller's, to be closed by xr_close(). It is not there in a forked child.
+///
+/// Returns how many pages are missing in `*out`.
+/// Errors: EINVAL: not of xr_guest_map(), or nothing is missing; E2BIG, EPERM, ESRCH, ENXIO,
+/// EBADF, ECHILD, EMFILE, and the kernel's own: as xr_guest_map().
+/// Threads: any.
+/// Fork: not in a child: ECHILD.
+/// Pointers: `out` leads to a place for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xr_memory_retry(
+    memory: *const xr_memory,
+    out: *mut *mut xr_memory,
+) -> c_int {
+    guard(|| {
+        // SAFETY: by this function's contract.
+        let out = unsafe { Out::none(out) }?;
+        let memory = hold(memory)?;
+        let Memory::Guest(memory) = &*memory else {
+            return Err(Failure::argument(
+                "the memory was not mapped by xr_guest_map()",
+            ));
+        };
+        let again = memory.again()?;
+        let again = again.ok_or_else(|| Failure::argument("no page is missing"))?;
+        let missing = arguments::count(again.missing().count());
+        out.set(give(Memory::Guest(again))?);
+        Ok(missing)
     })
 }
 

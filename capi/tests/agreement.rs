@@ -143,6 +143,7 @@ fn structures_are_laid_out_as_c_does() {
         xr_missing_page { page, errnum, reserved }
         xr_event { kind, error_code, extra, vector, instruction_length, reserved }
         xr_extent { first, count, reserved }
+        xr_buffer { data, size }
         xr_io_range { kind, reserved, first, last }
         xr_io_request { kind, flags, vcpu, size, count, reserved, address, data }
         xr_served { answered, others }

@@ -168,6 +168,16 @@ fn users_are_told_apart() {
     );
     assert_eq!(remedy(&shared, "identity"), add);
 
+    let move_it = "usermod --uid 65536 xen-qemuuser-range-base";
+    for (uid, expected) in [("994", "missing"), ("20000", "partly")] {
+        let low = BASE.replace("1200000000", uid);
+        let low = report(&with_users(&low, "", &JSON));
+        for name in ["identity", "range-base"] {
+            assert_eq!(state(&low, name), expected, "{uid}");
+            assert!(remedy(&low, name).contains(move_it), "{uid}");
+        }
+    }
+
     let overlap = report(&with_users(BASE, "ann:1200030000:9\n", &JSON));
     for name in ["identity", "range-base", "subuid"] {
         assert_eq!(state(&overlap, name), "missing");

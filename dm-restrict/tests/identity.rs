@@ -8,6 +8,7 @@ use support::{dm_restrict, with_users};
 
 const BASE: &str = "xen-qemuuser-range-base:x:65536:65534::/nonexistent:/usr/sbin/nologin\n";
 const SHARED: &str = "xen-qemuuser-shared:x:65000:65534::/nonexistent:/usr/sbin/nologin\n";
+const MOVE: &str = "`usermod --uid 65536 xen-qemuuser-range-base`";
 const FIX: &str = "adduser --no-create-home --uid 65536 --system xen-qemuuser-range-base";
 
 #[test]
@@ -35,6 +36,25 @@ fn the_shared_user_comes_with_a_warning() {
         "{run:?}"
     );
     assert!(run.stderr.contains(FIX) && run.code == 0, "{run:?}");
+}
+
+/// sysusers.d chooses one where 65536 is taken.
+#[test]
+fn a_range_among_the_machines_users_is_refused() {
+    let low = |uid| BASE.replace("65536", uid);
+    let refused = with_users(&low("994"), "", &["identity", "--domid", "7"]);
+    assert_eq!((refused.stdout.as_str(), refused.code), ("", 1));
+    assert!(
+        refused.stderr.contains("has uid 994") && refused.stderr.contains(MOVE),
+        "{refused:?}"
+    );
+    // Somebody chose it, and it is free.
+    let told = with_users(&low("20000"), "", &["identity", "--domid", "7"]);
+    assert!(told.stdout.starts_with("uid 20007, "), "{told:?}");
+    assert!(
+        told.stderr.starts_with("dm-restrict: warning: ") && told.stderr.contains(MOVE),
+        "{told:?}"
+    );
 }
 
 #[test]

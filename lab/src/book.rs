@@ -83,12 +83,18 @@ fn of_folder(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-#[test]
-fn every_link_leads_somewhere() {
+/// All of them.
+pub(crate) fn documents() -> Vec<PathBuf> {
     let root = paths::workspace();
     let mut documents = of_folder(&root);
     documents.extend(of_folder(&root.join("docs")));
     documents.extend(of_folder(&root.join("fuzz")));
+    documents
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let documents = documents();
     let broken: Vec<_> = documents.iter().flat_map(|path| broken(path)).collect();
     assert!(
         broken.is_empty(),

@@ -77,3 +77,16 @@ diff /tmp/before /tmp/after || fail "not as it was"
 cut -d: -f1 /etc/passwd | diff /tmp/users - | grep '^[<>]' | sort >/tmp/left
 printf '> %s\n' xen-qemuuser-range-base xen-qemuuser-reaper | diff - /tmp/left ||
     fail "other users are left"
+
+echo "--- where somebody else has uid 65536"
+userdel xen-qemuuser-range-base
+useradd --uid 65536 ann
+dpkg -i /debs/dm-restrict_*.deb 2>&1 | tee /tmp/said
+grep -q 'see README.Debian' /tmp/said || fail "nothing was said"
+if dm-restrict identity --domid 7 2>/tmp/said; then
+    fail "a device model would be one of this machine's users"
+fi
+grep 'usermod --uid 65536' /tmp/said || fail "refused for another reason"
+userdel ann
+usermod --uid 65536 xen-qemuuser-range-base
+dm-restrict identity --domid 7 | grep '^uid 65543, ' || fail "the remedy did not help"

@@ -27,6 +27,8 @@ mod progress;
 mod qemu;
 mod root;
 mod session;
+#[cfg(test)]
+mod shown;
 mod steps;
 mod suite;
 mod terminal;

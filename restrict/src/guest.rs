@@ -255,12 +255,23 @@ impl GuestMemory {
     /// # Errors
     /// As [`Guest::map`]; the mapping is as useful as before.
     pub fn retry(&mut self) -> Result<usize> {
-        // Not in place: where the kernel's own memory is translated (a PVH
-        // dom0), it does not fill holes, or fills them with the wrong page.
-        if !self.again.is_empty() {
-            *self = self.guest.map(&self.again, self.access())?;
+        if let Some(again) = self.again()? {
+            *self = again;
         }
         Ok(self.missing().count())
+    }
+
+    /// Another mapping of the same, when pages are missing in this one: as
+    /// [`retry`](Self::retry), for who shares it and cannot change it.
+    ///
+    /// # Errors
+    /// As [`Guest::map`].
+    pub fn again(&self) -> Result<Option<Self>> {
+        // Not in place: where the kernel's own memory is translated (a PVH
+        // dom0), it does not fill holes, or fills them with the wrong page.
+        let missing = !self.again.is_empty();
+        let again = missing.then(|| self.guest.map(&self.again, self.access()));
+        again.transpose()
     }
 }
 

@@ -45,6 +45,7 @@ static inline void every_function_refuses(int number, void *handle) {
     struct xr_program *program = (struct xr_program *)handle;
     struct xr_event event = {0, 0, 0, 0, 0, {0}};
     struct xr_extent extent = {0, 1, 0};
+    struct xr_buffer buffer = {NULL, 0};
     struct xr_io_range range = {XR_RANGE_PORTS, 0, 1, 2};
     struct xr_missing_page missing;
     struct xr_served served;
@@ -81,10 +82,16 @@ static inline void every_function_refuses(int number, void *handle) {
     REFUSED(number, xr_guest_remote_shutdown(guest, XR_SHUTDOWN_CRASH));
     REFUSED(number, xr_guest_nr_vcpus(guest));
     REFUSED(number, xr_guest_exists(guest));
+    REFUSED(number, xr_guest_dm_op(guest, &buffer, 1));
     REFUSED(number, xr_guest_create_ioreq_server(guest, 0, &new_server));
     CHECK(new_server == NULL);
+    REFUSED(number, xr_guest_take_over_ioreq_server(guest, 0, evtchn, 1, &new_server,
+                                                    &new_requests));
+    CHECK(new_server == NULL && new_requests == NULL);
     REFUSED(number, xr_memory_size(memory, &size));
     REFUSED(number, xr_memory_missing(memory, &missing, 1));
+    REFUSED(number, xr_memory_retry(memory, &new_memory));
+    CHECK(new_memory == NULL);
     REFUSED(number, xr_memory_read(memory, 0, bytes, 8));
     REFUSED(number, xr_memory_write(memory, 0, bytes, 8));
     REFUSED(number, xr_memory_fetch_or(memory, 0, 1));

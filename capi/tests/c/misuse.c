@@ -222,6 +222,51 @@ static void a_program_is_signalled(void) {
     CHECK(xr_close(program) == 0);
 }
 
+struct wait {
+    struct xr_program *program;
+    int returned;
+};
+
+static void *waits_and_is_cancelled(void *context) {
+    struct wait *wait = (struct wait *)context;
+    struct xr_ended ended;
+    wait->returned = xr_program_wait(wait->program, 1, &ended);
+    pthread_testcancel();
+    CHECK(!"a thread that was cancelled goes on");
+    return NULL;
+}
+
+static void *keeps_its_state(void *program) {
+    struct xr_ended ended;
+    int old;
+    CHECK(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old) == 0);
+    CHECK(old == PTHREAD_CANCEL_ENABLE);
+    CHECK(pthread_cancel(pthread_self()) == 0);
+    CHECK(xr_program_wait((struct xr_program *)program, 0, &ended) >= 0);
+    CHECK(xr_program_wait((struct xr_program *)program, 2, NULL) == -EINVAL);
+    pthread_testcancel();
+    CHECK(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old) == 0);
+    CHECK(old == PTHREAD_CANCEL_DISABLE);
+    return NULL;
+}
+
+/* The call it is in goes on to its end; then the thread ends. */
+static void a_thread_is_cancelled(void) {
+    struct xr_program *program = start("cancelled", "while :; do :; done");
+    struct wait wait = {program, 0};
+    pthread_t thread, other;
+    void *result;
+    CHECK(pthread_create(&thread, NULL, waits_and_is_cancelled, &wait) == 0);
+    usleep(100000);
+    CHECK(pthread_cancel(thread) == 0);
+    CHECK(pthread_create(&other, NULL, keeps_its_state, program) == 0);
+    CHECK(pthread_join(other, &result) == 0 && result == NULL);
+    CHECK(xr_program_signal(program, SIGKILL) == 0);
+    CHECK(pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED);
+    CHECK(wait.returned == 1);
+    CHECK(xr_close(program) == 0);
+}
+
 /* A process that rests, and is not confined at all. */
 static void an_audit(void) {
     struct xr_audit_options options;
@@ -296,6 +341,7 @@ int main(int argc, char **argv) {
     launches_that_make_no_sense();
     a_program_ends();
     a_program_is_signalled();
+    a_thread_is_cancelled();
     an_audit();
     reports();
     errors_are_a_threads_own();

@@ -6,15 +6,18 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* The page of the lab's guests (lab/guest/src/layout.rs). */
 enum { STATUS = 0x200, DOMID = 0x08, RW_REF = 0x48, RW_FRAME = 0x68, PORT0 = 0x38, EVENTS0 = 0x40 };
+enum { COMMAND = 0x10, ARGUMENT = 0x18, DONE = 0x20, ERRORS = 0x30 };
 enum { PORT1 = 0x80, NOBODY = 32000, PAGE = 4096 };
-/* A page that the guest granted, and does not use itself. */
-enum { OURS = 0x217 };
+/* A page that the guest granted, and does not use itself; one that it does not know; none. */
+enum { OURS = 0x217, UNUSED = 0x390, HOLE = 0x2000 };
 /* Milliseconds: emulated guests are slow where the machine is busy. */
 enum { LONG = 100000 };
 
@@ -87,6 +90,30 @@ static void restriction(void) {
     CHECK(xr_close(memory) == 0 && xr_close(victim) == 0 && xr_close(privcmd) == 0);
 }
 
+/* A page that the guest gets while its place is mapped. */
+static void missing_pages(struct xr_guest *guest, struct xr_memory *never) {
+    uint64_t gfns[2] = {STATUS, HOLE};
+    struct xr_memory *before, *after, *none;
+    CHECK(xr_memory_retry(never, &after) == 1 && word(after, DOMID) != 0);
+    REFUSED(EROFS, xr_memory_fetch_or(after, 0, 1));
+    CHECK(xr_close(after) == 0);
+    REFUSED(EINVAL, xr_memory_retry(never, NULL));
+
+    CHECK(xr_guest_map(guest, gfns, 2, 1, &before) == 0);
+    CHECK(xr_memory_missing(before, NULL, 0) == 1);
+    CHECK(xr_guest_relocate_memory(guest, UNUSED, HOLE, 1) == 0);
+    CHECK(xr_memory_retry(before, &after) == 0 && xr_memory_missing(after, NULL, 0) == 0);
+    CHECK(xr_memory_fetch_or(after, PAGE, 1) >= 0);
+    REFUSED(EFAULT, xr_memory_fetch_or(before, PAGE, 1));
+    REFUSED(EINVAL, xr_memory_retry(after, &none));
+    CHECK(none == NULL && word(before, DOMID) == word(after, DOMID));
+    CHECK(xr_close(before) == 0 && xr_close(after) == 0);
+    CHECK(xr_guest_relocate_memory(guest, HOLE, UNUSED, 1) == 0);
+    CHECK(xr_guest_map_resource(guest, XR_RESOURCE_GRANT_TABLE, 0, 0, 1, 0, &after) == 0);
+    REFUSED(EINVAL, xr_memory_retry(after, &none));
+    CHECK(xr_close(after) == 0);
+}
+
 static void memory(void) {
     struct xr_privcmd *privcmd = restricted_privcmd();
     struct xr_guest *guest = guest_of(privcmd, 0);
@@ -120,6 +147,7 @@ static void memory(void) {
     CHECK(word(other, 16) == word(page, 16));
     REFUSED(EFAULT, xr_memory_read(other, PAGE, &value, 8));
     REFUSED(EROFS, xr_memory_write(other, 0, &value, 8));
+    missing_pages(guest, other);
 
     /* A child has no mapping, and does not undo the parent's. */
     pid_t child = fork();
@@ -175,6 +203,73 @@ static void operations(void) {
     REFUSED(ESRCH, xr_guest_set_mem_type(nobody, 0x300, 1, XR_MEM_RAM_RW));
     CHECK(xr_close(nobody) == 0 && xr_close(guest) == 0);
     CHECK(xr_close(privcmd) == 0 && xr_close(own) == 0);
+}
+
+/* As Xen's public/hvm/dm_op.h has it. */
+struct operation {
+    uint32_t number, zero;
+    union {
+        struct {
+            uint32_t pages;
+            uint16_t mem_type, zero;
+            uint64_t first;
+        } set_mem_type;
+        struct {
+            uint16_t id, flags;
+            uint32_t port;
+            uint64_t unused[2];
+        } server_info;
+        struct {
+            uint32_t count, zero;
+        } modified_memory;
+    } of;
+};
+enum { SERVER_INFO = 2, MODIFIED_MEMORY = 11, SET_MEM_TYPE = 12, NO_GFNS = 1 };
+
+static void raw_operations(struct xr_guest *guest) {
+    struct operation operation;
+    struct xr_extent extent = {0x300, 1, 0};
+    struct xr_buffer buffers[17] = {{&operation, sizeof operation}, {&extent, sizeof extent}};
+    struct xr_ioreq_server *server;
+    memset(&operation, 0, sizeof operation);
+    operation.number = SET_MEM_TYPE;
+    operation.of.set_mem_type.mem_type = XR_MEM_RAM_RW;
+    operation.of.set_mem_type.pages = 1;
+    operation.of.set_mem_type.first = 0x300;
+    CHECK(xr_guest_dm_op(guest, buffers, 1) == 0);
+    CHECK(xr_guest_dm_op(guest, NULL, 0) == 0);
+    memset(&operation, 0, sizeof operation);
+    operation.number = MODIFIED_MEMORY;
+    operation.of.modified_memory.count = 1;
+    CHECK(xr_guest_dm_op(guest, buffers, 2) == 0);
+
+    /* What Xen answers is in the buffer. */
+    CHECK(xr_guest_create_ioreq_server(guest, 1, &server) == 0);
+    memset(&operation, 0, sizeof operation);
+    operation.number = SERVER_INFO;
+    operation.of.server_info.id = (uint16_t)xr_ioreq_server_id(server);
+    operation.of.server_info.flags = NO_GFNS;
+    CHECK(xr_guest_dm_op(guest, buffers, 1) == 0 && operation.of.server_info.port != 0);
+    CHECK(xr_close(server) == 0);
+    REFUSED(ENOENT, xr_guest_dm_op(guest, buffers, 1));
+
+    operation.number = UINT32_MAX;
+    REFUSED(EOPNOTSUPP, xr_guest_dm_op(guest, buffers, 1));
+    buffers[0].size = 3;
+    REFUSED(EFAULT, xr_guest_dm_op(guest, buffers, 1));
+    REFUSED(EINVAL, xr_guest_dm_op(guest, NULL, 1));
+    /* Told by the length, without a look at what is not there. */
+    REFUSED(E2BIG, xr_guest_dm_op(guest, buffers, 17));
+    REFUSED(E2BIG, xr_guest_dm_op(guest, buffers, (size_t)1 << 40));
+    REFUSED(EINVAL, xr_guest_dm_op(guest, buffers, SIZE_MAX / 2));
+    buffers[2] = buffers[1];
+    REFUSED(EINVAL, xr_guest_dm_op(guest, buffers, 3));
+    buffers[1].data = NULL;
+    REFUSED(EINVAL, xr_guest_dm_op(guest, buffers, 2));
+    buffers[1].size = 0;
+    REFUSED(E2BIG, xr_guest_dm_op(guest, buffers, 3));
+    buffers[0].size = SIZE_MAX;
+    REFUSED(EINVAL, xr_guest_dm_op(guest, buffers, 1));
 }
 
 static void events(struct xr_memory *status) {
@@ -332,8 +427,8 @@ static void servers(struct xr_guest *guest, struct xr_memory *status) {
 
     /* The guest waits for its answer; the callback tries what it must not. */
     struct reentry reentry = {requests, 0};
-    CHECK(xr_memory_write(status, 0x18, &order[1], 8) == 0);
-    CHECK(xr_memory_write(status, 0x10, &order[0], 8) == 0);
+    CHECK(xr_memory_write(status, ARGUMENT, &order[1], 8) == 0);
+    CHECK(xr_memory_write(status, COMMAND, &order[0], 8) == 0);
     do {
         CHECK(xr_requests_serve(requests, evtchn, LONG, queue, 4, reenters, &reentry,
                                 &served) == 0);
@@ -341,9 +436,97 @@ static void servers(struct xr_guest *guest, struct xr_memory *status) {
     } while (served.answered == 0 && served.others > 0);
     CHECK(served.answered == 1 && reentry.busy == 1);
     REFUSED(EBADF, xr_requests_ports(requests, queue, 4));
-    CHECK(xr_memory_write(status, 0x10, &idle, 8) == 0);
+    CHECK(xr_memory_write(status, COMMAND, &idle, 8) == 0);
     CHECK(xr_close(buffered) == 0 && xr_close(server) == 0 && xr_close(plain) == 0);
     CHECK(xr_close(evtchn) == 0);
+}
+
+struct serving {
+    struct xr_requests *requests;
+    struct xr_evtchn *evtchn;
+    struct xr_memory *status;
+    uint64_t done;
+    size_t answered;
+};
+
+/* A device that the guest's order 1 asks: it reads the complement of what it wrote. */
+static uint64_t complement(const struct xr_io_request *request, void *context) {
+    uint32_t *last = (uint32_t *)context;
+    pthread_testcancel();
+    if (!(request->flags & XR_IO_READ))
+        *last = (uint32_t)request->data;
+    return (uint32_t)~*last;
+}
+
+/* Starts a server, has the guest ask it, and is killed before it answers; tells its id. */
+static void left_behind(struct xr_guest *guest, int tell) {
+    struct xr_evtchn *evtchn = restricted_evtchn();
+    struct xr_memory *status = page_of(guest, STATUS, 1);
+    struct xr_ioreq_server *server;
+    struct xr_requests *requests;
+    struct xr_io_range range = {XR_RANGE_PORTS, 0, 0x500, 0x503};
+    uint64_t order = 1, times = 10;
+    CHECK(xr_guest_create_ioreq_server(guest, 0, &server) == 0);
+    CHECK(xr_ioreq_server_map_range(server, &range) == 0);
+    CHECK(xr_ioreq_server_start(server, evtchn, 1, &requests) == 0);
+    CHECK(xr_memory_write(status, ARGUMENT, &times, 8) == 0);
+    CHECK(xr_memory_write(status, COMMAND, &order, 8) == 0);
+    CHECK(xr_evtchn_wait(evtchn, LONG) == 1);
+    uint16_t id = (uint16_t)xr_ioreq_server_id(server);
+    CHECK(write(tell, &id, sizeof id) == sizeof id);
+    raise(SIGKILL);
+}
+
+/* A thread that is cancelled ends after the library's calls, and not in a callback. */
+static void *serves(void *context) {
+    struct serving *serving = (struct serving *)context;
+    struct xr_served served;
+    uint32_t queue[4], last = 0;
+    CHECK(pthread_cancel(pthread_self()) == 0);
+    while (word(serving->status, DONE) == serving->done) {
+        CHECK(xr_requests_serve(serving->requests, serving->evtchn, 100, queue, 4, complement,
+                                &last, &served) == 0);
+        CHECK(xr_evtchn_unmask(serving->evtchn, queue, served.others) == 0);
+        serving->answered += served.answered;
+    }
+    pthread_testcancel();
+    return NULL;
+}
+
+static void take_over(struct xr_guest *guest, struct xr_memory *status) {
+    struct xr_evtchn *evtchn = restricted_evtchn(), *other = restricted_evtchn();
+    struct xr_ioreq_server *server, *none;
+    struct xr_requests *requests, *nothing;
+    uint64_t done = word(status, DONE), errors = word(status, ERRORS), idle = 0;
+    pthread_t thread;
+    void *result;
+    uint16_t id;
+    int tell[2], ended;
+    CHECK(pipe(tell) == 0);
+    pid_t child = fork();
+    if (child == 0)
+        left_behind(guest, tell[1]);
+    CHECK(waitpid(child, &ended, 0) == child && WIFSIGNALED(ended));
+    CHECK(read(tell[0], &id, sizeof id) == sizeof id);
+
+    REFUSED(ENOENT, xr_guest_take_over_ioreq_server(guest, 7, evtchn, 1, &none, &nothing));
+    REFUSED(E2BIG, xr_guest_take_over_ioreq_server(guest, id, evtchn, 0, &none, &nothing));
+    CHECK(none == NULL && nothing == NULL);
+    REFUSED(EINVAL, xr_guest_take_over_ioreq_server(guest, id, evtchn, 1, NULL, &nothing));
+    REFUSED(EINVAL, xr_guest_take_over_ioreq_server(guest, id, evtchn, 1, &none, NULL));
+    REFUSED(EINVAL, xr_guest_take_over_ioreq_server(guest, id, evtchn, 1, &none,
+                                                    (struct xr_requests **)&none));
+    CHECK(xr_guest_take_over_ioreq_server(guest, id, evtchn, 1, &server, &requests) == 0);
+    CHECK(xr_ioreq_server_id(server) == id);
+    REFUSED(EINVAL, xr_guest_take_over_ioreq_server(guest, id, other, 1, &none, &nothing));
+    struct serving serving = {requests, evtchn, status, done, 0};
+    CHECK(pthread_create(&thread, NULL, serves, &serving) == 0);
+    CHECK(pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED);
+    CHECK(serving.answered == 20 && word(status, ERRORS) == errors);
+    CHECK(xr_memory_write(status, COMMAND, &idle, 8) == 0);
+    CHECK(xr_close(requests) == 0 && xr_close(server) == 0);
+    CHECK(xr_close(evtchn) == 0 && xr_close(other) == 0);
+    CHECK(close(tell[0]) == 0 && close(tell[1]) == 0);
 }
 
 static void everything_at_once(void) {
@@ -376,7 +559,9 @@ int main(int argc, char **argv) {
     struct xr_memory *status = page_of(guest, STATUS, 1);
     events(status);
     grants(guest, status);
+    raw_operations(guest);
     servers(guest, status);
+    take_over(guest, status);
     CHECK(xr_close(status) == 0 && xr_close(guest) == 0 && xr_close(privcmd) == 0);
     everything_at_once();
     puts("all as it should be");

@@ -17,8 +17,16 @@ pub const UIDS_IN_RANGE: u32 = GuestId::MAX.get() as u32 + 1;
 /// The command (Debian's) that sets up the best rule.
 pub const ADD_RANGE_BASE: &str =
     "adduser --no-create-home --uid 65536 --system xen-qemuuser-range-base";
+/// The command that moves a range to where nobody gets a uid.
+pub const MOVE_RANGE_BASE: &str = "usermod --uid 65536 xen-qemuuser-range-base";
 /// The command (Debian's) that makes the user to reap under.
 pub const ADD_REAPER: &str = "adduser --no-create-home --system xen-qemuuser-reaper";
+
+/// From here on uids are given to nobody unasked; below are systemd's dynamic users, and people.
+const NOBODYS: u32 = 65536;
+/// Below are the system's users: who looked for a free one among them, as sysusers.d does
+/// where 65536 is taken, has people behind it.
+const PEOPLES: u32 = 1000;
 
 /// Whose uid and gid a device model runs under, and by which rule.
 ///
@@ -117,6 +125,7 @@ impl Identity {
             .filter(|last| *last != u32::MAX)
             .ok_or(IdentityError::RangeTooHigh { base: base.uid })?;
         not_subordinate(base.uid, last, RANGE_BASE, db)?;
+        not_among_users(base.uid, last, db)?;
         let uid = base.uid + u32::from(guest.get());
         // To this uid every user is somebody else, the base user too.
         allowed(uid, base.gid, "", &format!("{RANGE_BASE} + {guest}"), db)?;
@@ -175,13 +184,30 @@ impl Identity {
     /// What this identity does not protect from, if there is something to say.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        (self.rule == Rule::Shared).then(|| {
-            format!(
-                "all guests' device models run under the one uid of {SHARED}: they are not \
-                 protected from each other, and not reaped; for a uid per guest: \
-                 `{ADD_RANGE_BASE}`"
-            )
-        })
+        let (text, remedy) = self.weakness()?;
+        Some(format!("{text}: `{remedy}`"))
+    }
+
+    /// The same, and the command that helps.
+    pub(crate) fn weakness(&self) -> Option<(String, &'static str)> {
+        match self.rule {
+            Rule::Shared => Some((
+                format!(
+                    "all guests' device models run under the one uid of {SHARED}: they are not \
+                     protected from each other, and not reaped; for a uid per guest"
+                ),
+                ADD_RANGE_BASE,
+            )),
+            Rule::RangeBase { base } if base < NOBODYS => Some((
+                format!(
+                    "{RANGE_BASE} has uid {base}, and uids below {NOBODYS} are given to people \
+                     and services: who gets one of the {UIDS_IN_RANGE} behind it is killed \
+                     with a domain's processes; to move it"
+                ),
+                MOVE_RANGE_BASE,
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -219,6 +245,22 @@ pub(super) fn allowed(
 /// uids that have no number here), and the two forms of -1, "unchanged".
 fn reserved(uid: u32) -> bool {
     matches!(uid, 0 | 65534 | 65535 | u32::MAX)
+}
+
+/// A range where uids are given to others unasked has to have been chosen, and to be free.
+fn not_among_users(base: u32, last: u32, db: &UserDb) -> Result<(), IdentityError> {
+    if base >= NOBODYS {
+        return Ok(());
+    }
+    let accounts = db.by_uids(base + 1, last);
+    let users: Vec<_> = accounts
+        .filter(|account| !reserved(account.uid))
+        .map(|account| account.name.clone())
+        .collect();
+    if base >= PEOPLES && users.is_empty() {
+        return Ok(());
+    }
+    Err(IdentityError::AmongUsers { base, last, users })
 }
 
 pub(super) fn not_subordinate(
@@ -337,6 +379,21 @@ pub enum IdentityError {
         /// The base user's uid.
         base: u32,
     },
+    /// The range is among the uids of the machine's users.
+    #[error(
+        "{RANGE_BASE} has uid {base}, and uids up to {last} are other users' {now}, as whom device \
+         models would run and be killed: move it, `{MOVE_RANGE_BASE}` where 65536 to 98287 are free, \
+         or name a user with a uid of its own by `--user`",
+        now = now_or_later(users)
+    )]
+    AmongUsers {
+        /// The base user's uid.
+        base: u32,
+        /// The last uid of the range.
+        last: u32,
+        /// Who has uids of it now, by /etc/passwd.
+        users: Vec<String>,
+    },
     /// /etc/subuid gives some of the uids to a user's containers.
     #[error(
         "uids {first} to {last}, of {from}, overlap line {line} of /etc/subuid, {text:?}: a reaper \
@@ -376,6 +433,18 @@ fn why_not(id: u32) -> &'static str {
         0 => "is root's",
         65534 => "is nobody's, shared by all that have none",
         _ => "means \"unchanged\" to the kernel",
+    }
+}
+
+fn now_or_later(users: &[String]) -> String {
+    const SHOWN: usize = 3;
+    match users.len() {
+        0 => "sooner or later".into(),
+        count if count > SHOWN => {
+            let more = count - SHOWN;
+            format!("now ({} and {more} more)", quoted(&users[..SHOWN]))
+        }
+        _ => format!("now ({})", quoted(users)),
     }
 }
 
@@ -568,6 +637,48 @@ mod tests {
         let twin = DOMID7.replace("domid7", "domid8");
         let error = refusal(7, None, &[DOMID7, &twin], "");
         assert!(matches!(error, IdentityError::Taken { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_range_among_users_is_refused_and_one_that_may_be_later_is_told() {
+        let alone = |passwd: &str| UserDb::from_text(passwd.as_bytes(), b"").unwrap();
+        for (base, others, shown) in [
+            // As sysusers.d chooses where 65536 is taken: with people behind it, or none yet.
+            (994, PEOPLE, "now (\"ann\")"),
+            (994, "", "sooner or later"),
+            (999, "", "sooner or later"),
+            (1, "", "sooner or later"),
+            (1000, "eve:x:1001:1::/:/bin/sh\n", "now (\"eve\")"),
+            (20_000, "eve:x:52751:1::/:/bin/sh\n", "now (\"eve\")"),
+            (65_535, "eve:x:65536:1::/:/bin/sh\n", "now (\"eve\")"),
+        ] {
+            let db = alone(&(base_at(base) + others));
+            let error = Identity::choose(guest(7), None, &db).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, IdentityError::AmongUsers { .. }), "{text}");
+            assert!(
+                text.contains(shown) && text.contains(MOVE_RANGE_BASE),
+                "{text}"
+            );
+            // A user of its own is still to be had.
+            assert!(others != PEOPLE || Identity::choose(guest(7), Some("ann"), &db).is_ok());
+        }
+        for (base, others, told) in [
+            (1000, PEOPLE, true),
+            (20_000, "eve:x:52752:1::/:/bin/sh\n", true),
+            (65_535, "", true),
+            (65_536, "eve:x:65544:1::/:/bin/sh\n", false),
+        ] {
+            let db = alone(&(base_at(base) + others));
+            let identity = Identity::choose(guest(7), None, &db).unwrap();
+            let warning = identity.warning().unwrap_or_default();
+            assert_eq!(warning.contains(MOVE_RANGE_BASE), told, "{base}: {warning}");
+        }
+        let many = |name: &str| format!("{name}:x:1{name}:1::/:/bin/sh\n");
+        let many: String = ["001", "002", "003", "004", "005"].map(many).concat();
+        let error = Identity::choose(guest(7), None, &alone(&(base_at(994) + &many)));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("\"003\" and 2 more)"), "{text}");
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn is_nobody_elses(
         Rule::Shared => &[SHARED],
         Rule::RangeBase { base } => {
             assert_eq!(base.checked_add(guest.get().into()), Some(uid));
+            assert!(*base >= 1000);
             &[]
         }
     };

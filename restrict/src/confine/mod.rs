@@ -48,8 +48,8 @@ mod userdb;
 pub mod xen_requests;
 
 pub use identity::{
-    ADD_RANGE_BASE, ADD_REAPER, Identity, IdentityError, RANGE_BASE, REAPER, Rule, SHARED,
-    UIDS_IN_RANGE,
+    ADD_RANGE_BASE, ADD_REAPER, Identity, IdentityError, MOVE_RANGE_BASE, RANGE_BASE, REAPER, Rule,
+    SHARED, UIDS_IN_RANGE,
 };
 pub use mapping_cost::MappingCost;
 pub use mechanism::{Mechanism, MechanismError, Profile, UnknownMechanism, UnknownProfile};

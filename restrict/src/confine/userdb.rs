@@ -170,6 +170,13 @@ impl UserDb {
         Ok(names)
     }
 
+    /// Users of /etc/passwd with a uid from `first` to `last`: other name services do not
+    /// list theirs.
+    pub fn by_uids(&self, first: u32, last: u32) -> impl Iterator<Item = &Account> {
+        let within = move |account: &&Account| (first..=last).contains(&account.uid);
+        self.accounts.iter().filter(within)
+    }
+
     /// The first line of subuid that has a uid from `first` to `last`.
     #[must_use]
     pub fn subuid_overlap(&self, first: u32, last: u32) -> Option<&SubuidLine> {

@@ -39,9 +39,9 @@ pub(super) fn identity(host: &Host) -> Finding {
     with_db(host, |db| {
         Ok(match chosen(db) {
             Err(finding) => finding,
-            Ok(identity) => match identity.warning() {
+            Ok(identity) => match identity.weakness() {
                 None => Finding::offered(format!("a uid for each domain: {}", identity.rule())),
-                Some(warning) => Finding::partly(warning, ADD_RANGE_BASE),
+                Some((weakness, remedy)) => Finding::partly(weakness, remedy),
             },
         })
     })
@@ -57,7 +57,13 @@ pub(super) fn range_base(host: &Host) -> Finding {
         };
         Ok(match chosen(db) {
             Err(finding) => finding,
-            Ok(_) => Finding::offered(format!("uids {} to {}", uid + 1, uid + UIDS_IN_RANGE - 1)),
+            Ok(identity) => {
+                let uids = format!("uids {} to {}", uid + 1, uid + UIDS_IN_RANGE - 1);
+                match identity.weakness() {
+                    None => Finding::offered(uids),
+                    Some((_, remedy)) => Finding::partly(uids, remedy),
+                }
+            }
         })
     })
 }

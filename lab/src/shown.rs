@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! That what the documents show would run: each command of cargo's is one that cargo and the
+//! lab understand, and of each other line in an indented block some file has the like. What
+//! begins with a prompt is also typed by a test (`dm-restrict/tests/docs.rs`).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use clap::{CommandFactory, Parser};
+use serde_json::Value;
+
+use crate::{Arguments, Task, book, paths, process};
+
+/// Lines of indented blocks that are not cargo's: what they begin with, and the file that has
+/// the like, by these words.
+const OTHERS: &[(&str, &str, &str)] = &[
+    (
+        "adduser --no-create-home --uid 65536 --system xen-qemuuser-range-base",
+        IDENTITY,
+        "\"adduser --no-create-home --uid 65536 --system xen-qemuuser-range-base\"",
+    ),
+    (
+        "apt-get install gcc libc6-dev linux-libc-dev libxen-dev",
+        "lab/src/host.rs",
+        "\"libxen-dev\"",
+    ),
+    (
+        "cargo install cargo-c --version 0.10.24 --locked",
+        "lab/src/c_interface.rs",
+        "CARGO_C: &str = \"0.10.24\"",
+    ),
+    (
+        "cargo install cargo-fuzz",
+        "lab/src/fuzz.rs",
+        "\"cargo install cargo-fuzz\"",
+    ),
+    (
+        "cc program.c $(pkg-config --cflags --libs xenrestrict)",
+        "lab/src/c_interface.rs",
+        "new(\"pkg-config\")",
+    ),
+    (
+        "device_model_override=\"/usr/libexec/dm-restrict/qemu\"",
+        QEMU,
+        "\"device_model_override=\\\"/usr/libexec/dm-restrict/qemu\\\"\"",
+    ),
+    (
+        "device_model_version=\"qemu-xen\"",
+        STOCK,
+        "device_model_version=\\\"qemu-xen\\\"",
+    ),
+    ("dm_restrict=1", QEMU, "dm_restrict=1"),
+    (
+        "dm-restrict audit PID |",
+        "dm-restrict/tests/audit.rs",
+        "\"audit\", \"--json\"",
+    ),
+    (
+        "dm-restrict doctor --json |",
+        "dm-restrict/tests/doctor.rs",
+        "[\"needed_by\"]",
+    ),
+    (
+        "dm-restrict run --domid 7 --grants brokered -- my-backend",
+        "restrict/tests/xen/brokered.rs",
+        "[\"--grants\", \"brokered\"]",
+    ),
+    (
+        "dom0# xenstore-read /local/domain/$(xl domid H)/image/device-model-pid",
+        STOCK,
+        "/image/device-model-pid",
+    ),
+    ("dom0# xl create /guest/hvm.cfg", STOCK, "/hvm.cfg"),
+    (
+        "usermod --uid 65536 xen-qemuuser-range-base",
+        IDENTITY,
+        "\"usermod --uid 65536 xen-qemuuser-range-base\"",
+    ),
+];
+
+const IDENTITY: &str = "restrict/src/confine/identity.rs";
+const QEMU: &str = "dm-restrict/tests/qemu/confined.rs";
+const STOCK: &str = "restrict/tests/stock_qemu/guest.rs";
+
+/// Lines of a document that somebody could type, with their numbers: of indented blocks all
+/// but those that go on, of other code those that begin with `cargo`.
+fn shown(text: &str) -> Vec<(usize, &str)> {
+    let (mut fenced, mut before, mut found) = (false, "", Vec::new());
+    for (at, line) in text.lines().enumerate() {
+        let number = at + 1;
+        if line.starts_with("```") {
+            fenced = !fenced;
+        } else if fenced {
+            let typed = ["# ", "$ "].into_iter().find_map(|p| line.strip_prefix(p));
+            found.extend(
+                typed
+                    .filter(|t| t.starts_with("cargo "))
+                    .map(|t| (number, t)),
+            );
+        } else if line.starts_with("    ") && (before.is_empty() || before.starts_with("    ")) {
+            let line = &line[4..];
+            found.extend((!line.starts_with(' ')).then_some((number, line)));
+        } else {
+            let code = line.split('`').skip(1).step_by(2);
+            let cargo = code.filter(|code| code.starts_with("cargo "));
+            found.extend(cargo.map(|code| (number, code)));
+        }
+        before = line;
+    }
+    found
+}
+
+/// Without what explains it, and with all that may be left out; one letter is a number.
+fn words(line: &str) -> Vec<&str> {
+    let end = ["  ", " | ", " < ", " > ", " # "];
+    let end = end.iter().filter_map(|end| line.find(end)).min();
+    let line = &line[..end.unwrap_or(line.len())];
+    let bare = line
+        .split_whitespace()
+        .map(|word| word.trim_matches(['[', ']', '…']));
+    let bare = bare.filter(|word| !word.is_empty());
+    bare.map(|word| {
+        if ["N", "S"].contains(&word) {
+            "1"
+        } else {
+            word
+        }
+    })
+    .collect()
+}
+
+fn understood(line: &str, packages: &[Value]) -> Result<(), String> {
+    match words(line).as_slice() {
+        ["cargo", "lab"] => Ok(()),
+        ["cargo", "lab", rest @ ..] => lab(rest),
+        [
+            "cargo",
+            "bench" | "build" | "cinstall" | "run" | "test",
+            rest @ ..,
+        ] => cargo(rest, packages),
+        [option, ..] if option.starts_with("--") => {
+            let commands = Arguments::command();
+            let all = [&commands].into_iter().chain(commands.get_subcommands());
+            let mut all = all.flat_map(clap::Command::get_arguments);
+            let named = all.any(|argument| argument.get_long() == option.get(2..));
+            named
+                .then_some(())
+                .ok_or("the lab has no such option".into())
+        }
+        _ => {
+            let other = OTHERS.iter().find(|(begins, ..)| line.starts_with(begins));
+            let (_, file, has) = other.ok_or("what shows that it works? (OTHERS)")?;
+            let text = fs::read_to_string(paths::workspace().join(file));
+            let has = text.is_ok_and(|text| text.contains(has));
+            has.then_some(())
+                .ok_or(format!("{file} has nothing like it"))
+        }
+    }
+}
+
+fn lab(arguments: &[&str]) -> Result<(), String> {
+    let parsed = Arguments::try_parse_from([&["cargo lab"], arguments].concat());
+    match parsed.map_err(|error| error.to_string())?.command {
+        Task::Fuzz {
+            target: Some(name), ..
+        } if name != "TARGET" => {
+            let target = format!("fuzz/fuzz_targets/{name}.rs");
+            let there = paths::workspace().join(target).exists();
+            there.then_some(()).ok_or("there is no such target".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// That there are the package, the targets and the features that cargo is told.
+fn cargo(arguments: &[&str], packages: &[Value]) -> Result<(), String> {
+    let (mut package, mut targets, mut features) = (None, Vec::new(), BTreeSet::new());
+    let mut arguments = arguments.iter().take_while(|argument| **argument != "--");
+    while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .copied()
+                .ok_or(format!("{argument} has no value"))
+        };
+        match *argument {
+            "-p" | "--package" => package = Some(value()?),
+            "--features" => features.extend(value()?.split(',')),
+            "--bench" | "--bin" | "--example" | "--test" => {
+                targets.push((&argument[2..], value()?));
+            }
+            "--prefix" => drop(value()?),
+            "--examples" | "--release" | "--workspace" => {}
+            flag if flag.starts_with('-') => return Err(format!("what is {flag}?")),
+            _ => {}
+        }
+    }
+    let named = |of: &&Value| package.is_none_or(|name| of["name"] == name);
+    let packages: Vec<_> = packages.iter().filter(named).collect();
+    if packages.is_empty() {
+        return Err(format!("there is no package {package:?}"));
+    }
+    for feature in &features {
+        if !packages.iter().any(|of| !of["features"][feature].is_null()) {
+            return Err(format!("there is no feature {feature}"));
+        }
+    }
+    for (kind, name) in targets {
+        let all = packages.iter().flat_map(|of| list(&of["targets"]));
+        let mut all = all.filter(|target| target["kind"][0] == kind && target["name"] == name);
+        let target = all.next().ok_or(format!("there is no {kind} {name}"))?;
+        let takes = list(&target["required-features"]);
+        if let Some(lacks) = takes
+            .iter()
+            .find(|f| !features.contains(f.as_str().unwrap()))
+        {
+            return Err(format!("it takes the feature {lacks}"));
+        }
+    }
+    Ok(())
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn packages() -> Vec<Value> {
+    let metadata = ["metadata", "--format-version=1", "--no-deps", "--offline"];
+    let output = process::run(paths::cargo().args(metadata)).unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    list(&metadata["packages"]).to_vec()
+}
+
+#[test]
+fn each_command_would_run() {
+    let packages = packages();
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for path in book::documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in shown(&text) {
+            seen.insert(line.to_owned());
+            if let Err(why) = understood(line, &packages) {
+                let name = path
+                    .strip_prefix(paths::workspace())
+                    .unwrap_or(Path::new("?"));
+                wrong.push(format!("{}:{number}: {line}: {why}", name.display()));
+            }
+        }
+    }
+    let is_shown = |begins: &str| seen.iter().any(|line| line.starts_with(begins));
+    let unused = OTHERS.iter().filter(|(begins, ..)| !is_shown(begins));
+    wrong.extend(unused.map(|(begins, ..)| format!("no document shows {begins:?}")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(
+        is_shown("cargo lab check") && is_shown("cargo bench"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn what_would_not_run_is_told() {
+    let packages = packages();
+    for (line, right) in [
+        ("cargo lab test [FILTER] --suite trixie", true),
+        ("cargo lab test --suite potato", false),
+        ("cargo lab campaign [--seconds N]  as long as that", true),
+        ("cargo lab prove", false),
+        ("cargo lab fuzz nothing", false),
+        ("--dom0 KIND  pv, pvh", true),
+        ("--dom1 KIND  pv, pvh", false),
+        (
+            "cargo test -p xen-restrict --test any_linux -- --nocapture",
+            true,
+        ),
+        ("cargo test -p xen-restrict --test any_windows", false),
+        ("cargo test -p xen-unrestrict", false),
+        (
+            "cargo bench -p xen-restrict-capi --features fuzzing --bench border | tee F",
+            true,
+        ),
+        ("cargo bench -p xen-restrict-capi --bench border", false),
+        ("cargo bench -p xen-restrict-capi --features fizzing", false),
+        ("cargo test --fast", false),
+        ("cargo frobnicate", false),
+        ("rm -rf --no-preserve-root /", false),
+    ] {
+        let outcome = understood(line, &packages);
+        assert_eq!(outcome.is_ok(), right, "{line}: {outcome:?}");
+    }
+}
+
+#[test]
+fn lines_to_type_are_found() {
+    let text = "a `cargo test` b\n\n    one\n      goes on\n    two\n\n- x\n    y\n```console\n\
+                $ cargo lab demo\nshown\n# other\n```\n";
+    let found = shown(text);
+    let lines = [
+        (1, "cargo test"),
+        (3, "one"),
+        (5, "two"),
+        (10, "cargo lab demo"),
+    ];
+    assert_eq!(found, lines);
+}
