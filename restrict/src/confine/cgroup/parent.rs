@@ -19,7 +19,7 @@ const SUPERVISOR: &str = "supervisor";
 const FOLDER: &str = "dm-restrict";
 const CONTROLLERS: [&str; 2] = ["pids", "memory"];
 /// How long another launcher may take to leave the group.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 const DELEGATE: &str = "start it in a unit of its own with `Delegate=yes`, as `systemd-run -p Delegate=yes dm-restrict ...` does";
 
