@@ -69,40 +69,68 @@ const FAULT: End = End::Console("[#1]");
 pub(crate) const ALONE: &[Alone] = &[
     hole(
         "open::a_port_of_another_process_is_taken_and_its_owner_falls",
-        &[("trixie", "pv", EVTCHN), ("trixie", "pvh", EVTCHN)],
+        &[
+            ("trixie", "pv", EVTCHN),
+            ("sid", "pv", EVTCHN),
+            ("trixie", "pvh", EVTCHN),
+            ("sid", "pvh", EVTCHN),
+        ],
     ),
     hole(
         "open::ports_of_xenstored_are_taken_and_it_falls",
-        &[("trixie", "pv", EVTCHN), ("trixie", "pvh", EVTCHN)],
+        &[
+            ("trixie", "pv", EVTCHN),
+            ("sid", "pv", EVTCHN),
+            ("trixie", "pvh", EVTCHN),
+            ("sid", "pvh", EVTCHN),
+        ],
     ),
     hole(
         "open::ports_of_the_kernel_are_lost_and_dom0_hangs",
-        &[("trixie", "pv", End::Hang), ("trixie", "pvh", End::Hang)],
+        &[
+            ("trixie", "pv", End::Hang),
+            ("sid", "pv", End::Hang),
+            ("trixie", "pvh", End::Hang),
+            ("sid", "pvh", End::Hang),
+        ],
     ),
     hole(
         "open::more_frames_than_the_mapping_has_go_over_its_neighbours",
         &[
+            ("bullseye", "pv", BAD_PAGE_MAP),
             ("bookworm", "pv", BAD_PAGE_MAP),
             ("bookworm", "pvh", BAD_PAGE_MAP),
             ("trixie", "pv", BAD_PAGE_MAP),
+            ("sid", "pv", BAD_PAGE_MAP),
             ("trixie", "pvh", BAD_PAGE_MAP),
+            ("sid", "pvh", BAD_PAGE_MAP),
         ],
     ),
     hole(
         "open::fewer_frames_than_the_mapping_has_corrupt_the_kernel",
-        &[("bookworm", "pvh", FAULT), ("trixie", "pvh", FAULT)],
+        &[
+            ("bookworm", "pvh", FAULT),
+            ("trixie", "pvh", FAULT),
+            ("sid", "pvh", FAULT),
+        ],
     ),
     hole(
         "open::a_resource_mapped_twice_is_a_bug_of_the_kernel",
-        &[("trixie", "pvh", PRIVCMD)],
+        &[("trixie", "pvh", PRIVCMD), ("sid", "pvh", PRIVCMD)],
     ),
     hole(
         "open::a_mapping_that_is_not_privcmds_is_a_bug_of_the_kernel",
-        &[("bookworm", "pv", REMAP), ("trixie", "pv", REMAP)],
+        &[
+            ("bullseye", "pv", REMAP),
+            ("bookworm", "pv", REMAP),
+            ("trixie", "pv", REMAP),
+            ("sid", "pv", REMAP),
+        ],
     ),
     hole(
         "open::a_moved_mapping_is_freed_while_it_is_used",
         &[
+            ("bullseye", "pv", REFUSED),
             ("bookworm", "pv", REFUSED),
             ("bookworm", "pvh", FAULT),
             ("trixie", "pv", REFUSED),
