@@ -8,6 +8,7 @@ mod changes;
 mod confined;
 mod disk;
 mod ends;
+mod keeps;
 mod refused;
 #[path = "../../../restrict/tests/stock_qemu/guest.rs"]
 mod stock;

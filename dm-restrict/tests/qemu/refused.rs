@@ -9,10 +9,10 @@ use crate::{
 };
 
 /// Settings for what is started while it lives.
-struct Settings(std::path::PathBuf);
+pub(crate) struct Settings(std::path::PathBuf);
 
 impl Settings {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let path = scratch("settings");
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
