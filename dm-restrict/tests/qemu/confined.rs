@@ -4,9 +4,10 @@
 use std::{fs, io::Read as _, net::TcpStream, process::Command, time::Duration};
 
 use crate::{
+    device::Loop,
     disk,
     stock::eventually,
-    support::{Guest, alone, dm_restrict, in_place_of_qemu},
+    support::{Guest, alone, dm_restrict, in_place_of_qemu, is_there},
 };
 
 #[test]
@@ -31,6 +32,24 @@ fn a_guest_boots_from_its_disk_and_every_check_holds() {
         assert!(text.contains(line), "no {line:?} in {text}");
     }
     assert!(!text.contains("left out by name"), "{text}");
+}
+
+#[test]
+fn a_disk_that_is_a_device_is_all_of_that_kind_that_its_qemu_has() {
+    let _alone = alone();
+    let device = Loop::new();
+    let guest = Guest::on_device(&device.device);
+    guest.has_done_its_work();
+    assert_eq!(disk::count(&device.device), disk::TIMES);
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    let pids = guest.pids();
+    drop(guest);
+    eventually("all its processes have ended", || {
+        pids.iter().all(|pid| !is_there(*pid))
+    });
 }
 
 #[test]

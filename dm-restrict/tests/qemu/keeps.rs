@@ -2,12 +2,13 @@
 //! A program that gives root up as QEMU does, and keeps something that it has got by it: it is
 //! ended in the call by which it makes sure that it is not root any more, and the log says why.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::fs;
 
 use crate::{
+    device::Loop,
     refused::Settings,
     stock::{NoStart, StockGuest, from_lab, wrapper},
-    support::{alone, in_place_of_qemu, scratch},
+    support::{alone, in_place_of_qemu},
 };
 
 /// What a program in the place of QEMU says that keeps this, and its supervisor.
@@ -106,29 +107,4 @@ fn nor_a_file_or_device_of_dom0() {
         (&held, "a block device"),
         (&mapped, "device 7:"),
     ]);
-}
-
-/// A disk of dom0's.
-struct Loop {
-    device: PathBuf,
-    file: PathBuf,
-}
-
-impl Loop {
-    fn new() -> Self {
-        let file = scratch("of-dom0");
-        fs::write(&file, vec![0; 1 << 20]).unwrap();
-        let free = Command::new("losetup").arg("-f").output().unwrap();
-        let device = PathBuf::from(String::from_utf8(free.stdout).unwrap().trim());
-        let made = Command::new("losetup").args([&device, &file]).status();
-        assert!(made.unwrap().success(), "{device:?}");
-        Self { device, file }
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("-d").arg(&self.device).status();
-        let _ = fs::remove_file(&self.file);
-    }
 }

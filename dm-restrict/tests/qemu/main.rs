@@ -6,6 +6,7 @@
 
 mod changes;
 mod confined;
+mod device;
 mod disk;
 mod ends;
 mod keeps;

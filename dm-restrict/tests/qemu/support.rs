@@ -60,6 +60,14 @@ pub(crate) struct Guest {
     pub(crate) record: serde_json::Value,
 }
 
+/// What there can be more.
+#[derive(Default)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) cd: Option<&'a Path>,
+    pub(crate) device: Option<&'a Path>,
+    pub(crate) more: &'a [&'a str],
+}
+
 impl Guest {
     pub(crate) fn start() -> Self {
         Self::with(&[])
@@ -67,20 +75,36 @@ impl Guest {
 
     /// With more lines of its config.
     pub(crate) fn with(more: &[&str]) -> Self {
-        Self::or_panic(Self::try_start(None, more))
+        Self::or_panic(Self::try_start(&Wanted {
+            more,
+            ..Wanted::default()
+        }))
     }
 
     /// With a CD.
     pub(crate) fn with_cd(cd: &Path) -> Self {
-        Self::or_panic(Self::try_start(Some(cd), &[]))
+        Self::or_panic(Self::try_start(&Wanted {
+            cd: Some(cd),
+            ..Wanted::default()
+        }))
+    }
+
+    /// With a disk that is this device.
+    pub(crate) fn on_device(device: &Path) -> Self {
+        Self::or_panic(Self::try_start(&Wanted {
+            device: Some(device),
+            ..Wanted::default()
+        }))
     }
 
     fn or_panic(started: Result<Self, NoStart>) -> Self {
         started.unwrap_or_else(|no| panic!("xl: {}\nQEMU: {}", no.xl, no.qemu))
     }
 
-    pub(crate) fn try_start(cd: Option<&Path>, more: &[&str]) -> Result<Self, NoStart> {
-        let (disk, serial) = (scratch("disk"), scratch("serial"));
+    pub(crate) fn try_start(wanted: &Wanted<'_>) -> Result<Self, NoStart> {
+        let Wanted { cd, device, more } = *wanted;
+        let serial = scratch("serial");
+        let disk = device.map_or_else(|| scratch("disk"), Path::to_owned);
         disk::make(&disk);
         let to_file = format!("serial=\"file:{}\"", serial.display());
         let of = |options: &str, path: &Path| {
@@ -163,7 +187,8 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        for path in [&self.disk, &self.serial] {
+        let made = [&self.disk, &self.serial];
+        for path in made.into_iter().filter(|path| path.is_file()) {
             let _ = fs::remove_file(path);
         }
     }
