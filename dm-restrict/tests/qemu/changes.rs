@@ -33,6 +33,11 @@ fn a_cd_is_ejected_and_another_inserted() {
     xl(&["cd-insert", name, "hdc", second.to_str().unwrap()]);
     // libxl opens it, and hands it over.
     assert!(has_open(guest.pid(), &second));
+    // And writes it down, for the audit.
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
     let pids = guest.pids();
     drop(guest);
     eventually("all its processes have ended", || {

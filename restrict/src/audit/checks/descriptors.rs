@@ -9,7 +9,7 @@ use crate::audit::{
     sys, text,
     vantage::NET,
 };
-use crate::{confine::Profile, launch::Record};
+use crate::{confine::Profile, launch::Record, xenstore::Store};
 
 /// What the kernel makes of nothing, and gives no way to anything.
 const HARMLESS: [&str; 5] = [
@@ -119,10 +119,20 @@ impl View<'_> {
             return false;
         };
         let file = Some(descriptor.stat.recorded());
-        let mut paths = record.read_only.iter().chain(&record.read_write);
-        record.fds.iter().any(|recorded| recorded.file == file)
-            || paths
-                .any(|path| sys::stat_at(path).is_some_and(|found| found.is_same(&descriptor.stat)))
+        let is =
+            |path: &String| sys::stat_at(path).is_some_and(|found| found.is_same(&descriptor.stat));
+        let mut fds = record.fds.iter();
+        fds.any(|recorded| recorded.file == file)
+            || record.read_only.iter().chain(&record.read_write).any(is)
+            || self.inserted().iter().any(is)
+    }
+
+    /// The disks that libxl has given to it meanwhile, as one does that is inserted.
+    fn inserted(&self) -> Vec<String> {
+        let disks = |domid| Store::connect()?.disks(domid);
+        let domid = self.expectation.domid;
+        // Where xenstored does not say so, nothing was.
+        domid.map_or_else(Vec::new, |domid| disks(domid).unwrap_or_default())
     }
 
     fn opinion(&self, process: &Process, descriptor: &Descriptor) -> Opinion {
