@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `xl` does to a guest that runs.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
     disk,
     stock::eventually,
-    support::{Guest, alone, dm_restrict, is_there, scratch},
+    support::{Guest, Wanted, alone, dm_restrict, is_there, scratch},
 };
 
 fn xl(arguments: &[&str]) {
@@ -24,9 +30,12 @@ fn a_cd_is_ejected_and_another_inserted() {
     let _alone = alone();
     let [first, second] = ["first", "second"].map(scratch);
     for path in [&first, &second] {
-        disk::make(path);
+        disk::make(path, 1);
     }
-    let guest = Guest::with_cd(&first);
+    let guest = Guest::that(&Wanted {
+        cd: Some(&first),
+        ..Wanted::default()
+    });
     guest.has_done_its_work();
     let name = guest.stock.name();
     xl(&["cd-eject", name, "hdc"]);
@@ -67,4 +76,34 @@ fn a_guest_is_saved_and_the_qemu_that_restores_it_is_confined() {
     let text = String::from_utf8(audit.stdout).unwrap();
     assert_eq!(audit.status.code(), Some(0), "{text}");
     fs::remove_file(&file).unwrap();
+}
+
+/// Whether a guest that was saved while it used its disk does so again, restored.
+fn goes_on(stock: bool) -> bool {
+    let mut guest = Guest::that(&Wanted {
+        times: u16::MAX,
+        stock,
+        ..Wanted::default()
+    });
+    let count = |guest: &Guest| disk::count(&guest.disk);
+    eventually("it uses its disk", || count(&guest) > 10);
+    let file = scratch("saved");
+    let path = file.to_str().unwrap();
+    xl(&["save", guest.stock.name(), path]);
+    let before = count(&guest);
+    xl(&["restore", path]);
+    guest.has_another_domid();
+    fs::remove_file(&file).unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while count(&guest) == before && Instant::now() < end {
+        thread::sleep(Duration::from_millis(50));
+    }
+    println!("stock {stock}: {before} before, {} after", count(&guest));
+    count(&guest) > before
+}
+
+#[test]
+fn a_restored_guest_goes_on_as_with_stock_qemu() {
+    let _alone = alone();
+    assert_eq!(goes_on(false), goes_on(true));
 }
