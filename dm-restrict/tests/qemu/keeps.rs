@@ -2,13 +2,13 @@
 //! A program that gives root up as QEMU does, and keeps something that it has got by it: it is
 //! ended in the call by which it makes sure that it is not root any more, and the log says why.
 
-use std::fs;
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     device::Loop,
     refused::Settings,
     stock::{NoStart, StockGuest, from_lab, wrapper},
-    support::{alone, in_place_of_qemu},
+    support::{alone, in_place_of_qemu, scratch},
 };
 
 /// What a program in the place of QEMU says that keeps this, and its supervisor.
@@ -49,23 +49,67 @@ fn who_keeps_handles_of_its_guest_goes_on() {
 }
 
 #[test]
+fn from_the_start_its_event_channels_are_its_guests() {
+    let _alone = alone();
+    let what = format!("what-it-is-given={}", from_lab("XEN_LAB_B"));
+    let said = keeping(&what);
+    for part in ["its event channels are its guest's", "it goes on with"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+/// Xen's devices where no launcher expects them: what is refused at the end does not depend on
+/// what could be opened before.
+struct Elsewhere(PathBuf);
+
+impl Elsewhere {
+    fn new() -> Self {
+        let at = scratch("elsewhere");
+        for kind in ["devtmpfs", "xenfs"] {
+            let path = at.join(kind);
+            fs::create_dir_all(&path).unwrap();
+            let mut mount = Command::new("mount");
+            mount.args(["-t", kind, kind]).arg(path);
+            assert!(mount.status().unwrap().success(), "{kind}");
+        }
+        Self(at)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        for kind in ["devtmpfs", "xenfs"] {
+            let _ = Command::new("umount").arg(self.0.join(kind)).status();
+        }
+    }
+}
+
+#[test]
 fn a_way_to_xen_is_not_kept() {
     let _alone = alone();
-    let of_another = format!("a-handle-of-another={}", from_lab("XEN_LAB_B"));
+    let elsewhere = Elsewhere::new();
+    let kept = |how: &str, name: &str| format!("{how}={}", elsewhere.path(name));
+    let [privcmd, evtchn, gntdev, xenbus] = ["privcmd", "evtchn", "gntdev", "xenbus"]
+        .map(|name| kept("file", &format!("devtmpfs/xen/{name}")));
+    let of_xenfs = kept("to-read", "xenfs/privcmd");
+    // Restricted, and not to its guest.
+    let of_another = format!(
+        "a-handle-of-another={}:{}",
+        from_lab("XEN_LAB_B"),
+        elsewhere.path("devtmpfs/xen/privcmd")
+    );
     is_ended(&[
-        (
-            "file=/dev/xen/privcmd",
-            "5: privcmd, unrestricted: every domain",
-        ),
-        (
-            // The same driver's.
-            "to-read=/proc/xen/privcmd",
-            "6: privcmd, unrestricted: every domain",
-        ),
-        ("file=/dev/xen/evtchn", "evtchn, unrestricted: every domain"),
+        (&privcmd, "5: privcmd, unrestricted: every domain"),
+        // The same driver's.
+        (&of_xenfs, "6: privcmd, unrestricted: every domain"),
+        (&evtchn, "evtchn, unrestricted: every domain"),
         (&of_another, "privcmd, restricted to"),
-        ("file=/dev/xen/gntdev", "gntdev, unrestricted"),
-        ("file=/dev/xen/xenbus", "xenbus, there is no restricting it"),
+        (&gntdev, "gntdev, unrestricted"),
+        (&xenbus, "xenbus, there is no restricting it"),
         (
             "connection=/run/xenstored/socket",
             "xenstored, there is no restricting it",
@@ -76,17 +120,17 @@ fn a_way_to_xen_is_not_kept() {
 #[test]
 fn nor_hidden_where_no_table_lists_it() {
     let _alone = alone();
+    let elsewhere = Elsewhere::new();
+    let hidden = |how: &str| format!("{how}={}", elsewhere.path("devtmpfs/xen/privcmd"));
+    let nobody = "a local socket that nobody handed over";
     is_ended(&[
-        ("in-a-pair", "some wait in this socket"),
-        ("in-a-connection", "a local socket that nobody handed over"),
-        (
-            "in-the-place-of-another",
-            "a local socket that nobody handed over",
-        ),
-        ("datagrams", "a local socket that nobody handed over"),
+        (&hidden("in-a-pair"), "some wait in this socket"),
+        (&hidden("in-a-connection"), nobody),
+        (&hidden("in-the-place-of-another"), nobody),
+        ("datagrams", nobody),
     ]);
     // Where the kernel lets nobody look into it, that is said.
-    let said = keeping("a-table-of-its-own");
+    let said = keeping(&hidden("a-table-of-its-own"));
     assert!(said.contains("5: privcmd, "), "{said}");
     assert!(said.contains("the program is ended"), "{said}");
 }

@@ -267,7 +267,7 @@ impl Plan {
         };
         let listener = started.listener.take();
         let notifier = listener.map(|fd| match &self.launch.qemu {
-            Some(_) => Notifier::of_qemu(fd),
+            Some(_) => Notifier::of_qemu(fd, self.launch.guest),
             None => Notifier::new(fd, self.launch.mapping),
         });
         let notifier = notifier.transpose();
