@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `xl` does to a guest that runs.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command};
 
 use crate::{
     disk,
@@ -78,11 +72,13 @@ fn a_guest_is_saved_and_the_qemu_that_restores_it_is_confined() {
     fs::remove_file(&file).unwrap();
 }
 
-/// Whether a guest that was saved while it used its disk does so again, restored.
-fn goes_on(stock: bool) -> bool {
+/// A QEMU that restores opens its disks anew when it has given root up: with stock
+/// `dm_restrict=1` it is refused, and the guest stays as it was saved.
+#[test]
+fn a_guest_that_is_saved_while_it_uses_its_disk_goes_on_restored() {
+    let _alone = alone();
     let mut guest = Guest::that(&Wanted {
         times: u16::MAX,
-        stock,
         ..Wanted::default()
     });
     let count = |guest: &Guest| disk::count(&guest.disk);
@@ -94,16 +90,5 @@ fn goes_on(stock: bool) -> bool {
     xl(&["restore", path]);
     guest.has_another_domid();
     fs::remove_file(&file).unwrap();
-    let end = Instant::now() + Duration::from_secs(30);
-    while count(&guest) == before && Instant::now() < end {
-        thread::sleep(Duration::from_millis(50));
-    }
-    println!("stock {stock}: {before} before, {} after", count(&guest));
-    count(&guest) > before
-}
-
-#[test]
-fn a_restored_guest_goes_on_as_with_stock_qemu() {
-    let _alone = alone();
-    assert_eq!(goes_on(false), goes_on(true));
+    eventually("it uses its disk again", || count(&guest) > before + 10);
 }

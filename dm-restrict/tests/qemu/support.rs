@@ -70,8 +70,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) times: u16,
     /// Lines of its config.
     pub(crate) more: &'a [&'a str],
-    /// Without our launcher, and without `dm_restrict`.
-    pub(crate) stock: bool,
 }
 
 impl Default for Wanted<'_> {
@@ -81,7 +79,6 @@ impl Default for Wanted<'_> {
             device: None,
             times: disk::TIMES,
             more: &[],
-            stock: false,
         }
     }
 }
@@ -113,7 +110,6 @@ impl Guest {
             device,
             times,
             more,
-            stock,
         } = *wanted;
         let serial = scratch("serial");
         let disk = device.map_or_else(|| scratch("disk"), Path::to_owned);
@@ -138,12 +134,8 @@ impl Guest {
             &from,
         ];
         let lines = [&lines, more].concat();
-        let ours = (!stock).then(in_place_of_qemu);
-        let stock = StockGuest::create(ours.is_some(), ours.as_deref(), &lines)?;
-        let record = match ours {
-            Some(_) => record(stock.domid).unwrap(),
-            None => serde_json::Value::Null,
-        };
+        let stock = StockGuest::create(true, Some(&in_place_of_qemu()), &lines)?;
+        let record = record(stock.domid).unwrap();
         Ok(Self {
             stock,
             disk,
@@ -175,9 +167,7 @@ impl Guest {
             .output();
         let domid = String::from_utf8(domid.unwrap().stdout).unwrap();
         self.stock.domid = domid.trim().parse().unwrap();
-        if !self.record.is_null() {
-            self.record = record(self.stock.domid).unwrap();
-        }
+        self.record = record(self.stock.domid).unwrap();
     }
 
     pub(crate) fn said(&self) -> String {
