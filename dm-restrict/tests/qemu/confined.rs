@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Read as _,
     net::TcpStream,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -64,6 +65,16 @@ fn a_disk_that_is_a_device_is_all_of_that_kind_that_its_qemu_has() {
     eventually("all its processes have ended", || {
         pids.iter().all(|pid| !is_there(*pid))
     });
+}
+
+#[test]
+fn a_disk_that_qemu_could_not_see_is_used_by_its_descriptor() {
+    let _alone = alone();
+    let guest = Guest::that(&Wanted {
+        device: Some(Path::new("/run/a-disk")),
+        ..Wanted::default()
+    });
+    guest.has_done_its_work();
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub(crate) struct Guest {
 /// What can be another than it is by itself.
 pub(crate) struct Wanted<'a> {
     pub(crate) cd: Option<&'a Path>,
-    /// The disk, which is a device then.
+    /// The disk, which can be a device.
     pub(crate) device: Option<&'a Path>,
     /// How often it reads and writes.
     pub(crate) times: u16,
