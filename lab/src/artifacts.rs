@@ -218,6 +218,15 @@ pub(crate) const TOOLS: &[Tool] = &[
         },
     },
     Tool {
+        variable: "XEN_LAB_KEEPER",
+        program: Program {
+            package: "dm-restrict",
+            kind: Kind::Example,
+            name: "keeper",
+            features: &[],
+        },
+    },
+    Tool {
         variable: "XEN_LAB_COSTLY",
         program: Program {
             package: "xen-restrict",

@@ -86,6 +86,7 @@ pub(crate) const MODULES: &[&str] = &[
     "xen-gntdev",
     "xenfs",
     "tun",
+    "loop",
 ];
 
 impl Contents {

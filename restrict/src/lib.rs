@@ -98,6 +98,7 @@ mod privcmd;
 mod registry;
 mod shared;
 mod state;
+mod xenstore;
 
 pub use device::Device;
 pub use dm_op::{

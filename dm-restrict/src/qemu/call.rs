@@ -171,7 +171,7 @@ fn restricted(
 }
 
 /// A file of dom0's. Others are opened by other means: `nbd:...` for example.
-fn disk(drive: &Value) -> Option<Disk> {
+pub(super) fn disk(drive: &Value) -> Option<Disk> {
     let path = PathBuf::from(drive.get("file")?);
     let read_only = ["readonly", "read-only"]
         .into_iter()

@@ -7,7 +7,11 @@ use std::{
     fs, io,
     os::{
         fd::{IntoRawFd as _, RawFd},
-        unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _, net::UnixListener},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{FileTypeExt as _, OpenOptionsExt as _},
+            net::UnixListener,
+        },
     },
     path::{Path, PathBuf},
 };
@@ -15,7 +19,7 @@ use std::{
 use xen_restrict::launch::NamedFd;
 
 use super::{
-    call::{Value, options},
+    call::{self, Disk, Value, options},
     tap,
 };
 
@@ -34,6 +38,8 @@ pub(super) struct HandedOver {
     pub(super) sockets: Vec<PathBuf>,
     /// Files that QEMU writes to.
     pub(super) outputs: Vec<PathBuf>,
+    /// Disks that it need not open by their paths.
+    pub(super) disks: Vec<Disk>,
 }
 
 impl HandedOver {
@@ -73,6 +79,7 @@ impl HandedOver {
                 None => None,
             },
             "-serial" => self.output(&value)?,
+            "-drive" => self.disk(&value)?,
             _ => None,
         };
         if let Some(new) = new {
@@ -137,6 +144,44 @@ impl HandedOver {
         Ok(Some(format!("file:/dev/fdset/{set}").into()))
     }
 
+    /// A disk that is one file or device, and tells of no others by their paths. QEMU opens it
+    /// again, for reading or for both, when it has restored a guest: then it has no files.
+    fn disk(&mut self, value: &Value) -> io::Result<Option<OsString>> {
+        let raw = value.get("format").is_some_and(|format| format == "raw");
+        let Some(disk) = call::disk(value).filter(|_| raw) else {
+            return Ok(None);
+        };
+        // By a device's name QEMU would know that it is one.
+        let (kind, driver) = match fs::metadata(&disk.path) {
+            Ok(found) if found.is_file() => ("qemu", ""),
+            Ok(found) if found.file_type().is_block_device() => ("block", "host_device:"),
+            // QEMU says what is wrong.
+            _ => return Ok(None),
+        };
+        let set = FIRST_SET + 3 + self.fds.len();
+        for writes in [false, true]
+            .into_iter()
+            .take(2 - usize::from(disk.read_only))
+        {
+            let opened = fs::OpenOptions::new()
+                .read(true)
+                .write(writes)
+                .open(&disk.path);
+            let file = opened.map_err(|error| {
+                let text = format!("open {}: {error}", disk.path.display());
+                io::Error::new(error.kind(), text)
+            })?;
+            let number = self.add_as(kind, file.into_raw_fd())?;
+            let add = format!("fd={number},set={set}");
+            self.arguments.extend(["-add-fd".into(), add.into()]);
+        }
+        self.disks.push(disk);
+        Ok(Some(value.with(
+            &["file"],
+            &format!("file={driver}/dev/fdset/{set}"),
+        )))
+    }
+
     fn inherited(&mut self, number: &str) -> io::Result<usize> {
         let wrong = || io::Error::other(format!("{number:?} is no descriptor"));
         self.add(number.parse().map_err(|_| wrong())?)
@@ -157,7 +202,6 @@ impl HandedOver {
 
 /// As QEMU does: what was left there is removed, if it is a socket.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::FileTypeExt as _;
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
         _ => {}
@@ -216,6 +260,36 @@ mod tests {
         assert_eq!((all.fds.len(), path.is_file()), (1, true));
         assert_eq!(all.outputs, std::slice::from_ref(&path));
         HandedOver::of(words(&format!("-serial file:{text}/x"))).unwrap_err();
+    }
+
+    #[test]
+    fn a_disk_is_opened_for_reading_and_for_both() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a,b");
+        fs::write(&path, "").unwrap();
+        let text = path.to_string_lossy().replace(',', ",,");
+        let all = HandedOver::of(words(&format!(
+            "-drive file={text},if=none,format=raw -drive file={text},readonly=on,format=raw"
+        )))
+        .unwrap();
+        assert_eq!(
+            all.arguments,
+            words(
+                "-drive if=none,format=raw,file=/dev/fdset/1003 -drive \
+                 readonly=on,format=raw,file=/dev/fdset/1005 -add-fd fd=3,set=1003 \
+                 -add-fd fd=4,set=1003 -add-fd fd=5,set=1005"
+            )
+        );
+        assert_eq!((all.fds.len(), all.disks.len()), (3, 2));
+        for disk in [
+            format!("-drive file={text},format=qcow2"),
+            format!("-drive file={text}.not-there,format=raw"),
+            "-drive file=nbd:localhost:9,format=raw".into(),
+            "-drive file=/dev/null,format=raw".into(),
+        ] {
+            let all = HandedOver::of(words(&disk)).unwrap();
+            assert_eq!((all.arguments, all.fds.len()), (words(&disk), 0));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use xen_restrict::{
 };
 
 use crate::{messages::Messages, say, with_causes};
-use call::{Call, DeviceModel, Restricted};
+use call::{Call, DeviceModel, Disk, Restricted};
 use handed_over::HandedOver;
 use settings::Settings;
 
@@ -85,12 +85,19 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
         fds,
         sockets,
         outputs,
+        disks: handed_over,
     } = HandedOver::of(arguments)?;
     let mut launch = match model {
         Some(DeviceModel {
             restricted: Some(restricted),
             ..
-        }) => device_model(model.ok_or("no model")?, restricted, outputs, &settings)?,
+        }) => {
+            let files = Files {
+                outputs,
+                handed_over,
+            };
+            device_model(model.ok_or("no model")?, restricted, files, &settings)?
+        }
         _ => Launch::without_xen().qemu(QemuStart::Probe),
     };
     launch = launch.program(program, arguments);
@@ -123,14 +130,25 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
     Ok(code?)
 }
 
+/// What was opened for QEMU, so that it need not.
+struct Files {
+    outputs: Vec<PathBuf>,
+    handed_over: Vec<Disk>,
+}
+
 fn device_model(
     model: &DeviceModel,
     restricted: &Restricted,
-    outputs: Vec<PathBuf>,
+    files: Files,
     settings: &Settings,
 ) -> Result<Launch, Box<dyn Error>> {
     let chroot = fs::canonicalize(&restricted.chroot)
         .map_err(|error| format!("{}: {error}", restricted.chroot.display()))?;
+    let others = model
+        .disks
+        .iter()
+        .filter(|disk| !files.handed_over.contains(disk));
+    let by_path: Vec<_> = others.cloned().collect();
     let mut launch = Launch::new(model.guest)
         .seal(SealAt::After(settings.give_up_within))
         .qemu(QemuStart::DeviceModel {
@@ -139,16 +157,15 @@ fn device_model(
                 .disks
                 .iter()
                 .map(|disk| disk.path.clone())
-                .chain(outputs)
+                .chain(files.outputs)
                 .collect(),
-            opens_others: disks::are_others(&model.disks),
+            opens_others: disks::are_others(&by_path),
         });
     if let Some(user) = other_user(model, restricted)? {
         launch = launch.user(user);
     }
-    let files = disks::writable_files(&model.disks);
     // A guest writes to all of its disk, and only the control group bounds what is in memory.
-    let fsize = if files.is_empty() {
+    let fsize = if disks::writable_files(&model.disks).is_empty() {
         "fsize=1073741824"
     } else {
         "fsize=unlimited"
@@ -156,7 +173,7 @@ fn device_model(
     if !settings.without.contains(&Mechanism::Rlimits) {
         launch = launch.limit(fsize.parse()?);
     }
-    for file in files {
+    for file in disks::writable_files(&by_path) {
         launch = launch.bind_read_write(file);
     }
     for option in &model.network {

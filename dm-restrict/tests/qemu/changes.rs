@@ -6,12 +6,27 @@ use std::{fs, path::Path, process::Command};
 use crate::{
     disk,
     stock::eventually,
-    support::{Guest, alone, dm_restrict, is_there, scratch},
+    support::{Guest, Wanted, alone, dm_restrict, is_there, scratch},
 };
 
 fn xl(arguments: &[&str]) {
     let output = Command::new("xl").args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {output:?}");
+}
+
+/// Seen once, on trixie: `xl` could not ask Xen how large the guest is (EFAULT, of a hypercall of
+/// its own), and left it running.
+fn save(name: &str, path: &str) {
+    for _ in 0..2 {
+        let output = Command::new("xl").args(["save", name, path]).output();
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        if !text.contains("Unable to obtain the guest p2m size") {
+            assert!(output.status.success(), "{text}");
+            return;
+        }
+    }
+    xl(&["save", name, path]);
 }
 
 fn has_open(pid: i32, path: &Path) -> bool {
@@ -24,15 +39,23 @@ fn a_cd_is_ejected_and_another_inserted() {
     let _alone = alone();
     let [first, second] = ["first", "second"].map(scratch);
     for path in [&first, &second] {
-        disk::make(path);
+        disk::make(path, 1);
     }
-    let guest = Guest::with_cd(&first);
+    let guest = Guest::that(&Wanted {
+        cd: Some(&first),
+        ..Wanted::default()
+    });
     guest.has_done_its_work();
     let name = guest.stock.name();
     xl(&["cd-eject", name, "hdc"]);
     xl(&["cd-insert", name, "hdc", second.to_str().unwrap()]);
     // libxl opens it, and hands it over.
     assert!(has_open(guest.pid(), &second));
+    // And writes it down, for the audit.
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
     let pids = guest.pids();
     drop(guest);
     eventually("all its processes have ended", || {
@@ -50,7 +73,7 @@ fn a_guest_is_saved_and_the_qemu_that_restores_it_is_confined() {
     let before = guest.pids();
     let file = scratch("saved");
     let path = file.to_str().unwrap();
-    xl(&["save", guest.stock.name(), path]);
+    save(guest.stock.name(), path);
     eventually("all its processes have ended", || {
         before.iter().all(|pid| !is_there(*pid))
     });
@@ -62,4 +85,25 @@ fn a_guest_is_saved_and_the_qemu_that_restores_it_is_confined() {
     let text = String::from_utf8(audit.stdout).unwrap();
     assert_eq!(audit.status.code(), Some(0), "{text}");
     fs::remove_file(&file).unwrap();
+}
+
+/// A QEMU that restores opens its disks anew when it has given root up: with stock
+/// `dm_restrict=1` it is refused, and the guest stays as it was saved.
+#[test]
+fn a_guest_that_is_saved_while_it_uses_its_disk_goes_on_restored() {
+    let _alone = alone();
+    let mut guest = Guest::that(&Wanted {
+        times: u16::MAX,
+        ..Wanted::default()
+    });
+    let count = |guest: &Guest| disk::count(&guest.disk);
+    eventually("it uses its disk", || count(&guest) > 10);
+    let file = scratch("saved");
+    let path = file.to_str().unwrap();
+    save(guest.stock.name(), path);
+    let before = count(&guest);
+    xl(&["restore", path]);
+    guest.has_another_domid();
+    fs::remove_file(&file).unwrap();
+    eventually("it uses its disk again", || count(&guest) > before + 10);
 }

@@ -1,20 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest works, and its QEMU can do nothing else.
 
-use std::{fs, io::Read as _, net::TcpStream, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Read as _,
+    net::TcpStream,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    disk,
+    device::Loop,
     stock::eventually,
-    support::{Guest, alone, dm_restrict, in_place_of_qemu},
+    support::{Guest, Wanted, alone, dm_restrict, in_place_of_qemu, is_there},
 };
+
+/// A thousand requests.
+const MANY: u16 = 500;
 
 #[test]
 fn a_guest_boots_from_its_disk_and_every_check_holds() {
     let _alone = alone();
-    let guest = Guest::start();
+    let start = Instant::now();
+    let guest = Guest::that(&Wanted {
+        times: MANY,
+        ..Wanted::default()
+    });
     guest.has_done_its_work();
-    assert_eq!(disk::count(&guest.disk), disk::TIMES);
+    println!("{} requests after {:?}", 2 * MANY, start.elapsed());
 
     let domid = guest.stock.domid.to_string();
     let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
@@ -31,6 +45,36 @@ fn a_guest_boots_from_its_disk_and_every_check_holds() {
         assert!(text.contains(line), "no {line:?} in {text}");
     }
     assert!(!text.contains("left out by name"), "{text}");
+}
+
+#[test]
+fn a_disk_that_is_a_device_is_all_of_that_kind_that_its_qemu_has() {
+    let _alone = alone();
+    let device = Loop::new();
+    let guest = Guest::that(&Wanted {
+        device: Some(&device.device),
+        ..Wanted::default()
+    });
+    guest.has_done_its_work();
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    let pids = guest.pids();
+    drop(guest);
+    eventually("all its processes have ended", || {
+        pids.iter().all(|pid| !is_there(*pid))
+    });
+}
+
+#[test]
+fn a_disk_that_qemu_could_not_see_is_used_by_its_descriptor() {
+    let _alone = alone();
+    let guest = Guest::that(&Wanted {
+        device: Some(Path::new("/run/a-disk")),
+        ..Wanted::default()
+    });
+    guest.has_done_its_work();
 }
 
 #[test]

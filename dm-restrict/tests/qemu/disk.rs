@@ -10,12 +10,14 @@ pub(crate) const BOOTED: &str = "booted\n";
 pub(crate) const DONE: &str = "\ndone\n";
 /// On the second sector, for the guest to say.
 pub(crate) const TEXT: &str = "hello from the disk";
-/// So often the sector is read and written.
+/// So often the sector is read and written, if not said otherwise.
 pub(crate) const TIMES: u16 = 50;
 
 const SECTOR: usize = 512;
 /// Where in its sector the guest counts.
 const COUNT: usize = 0x100;
+/// Where in the first it finds how often.
+const HOW_OFTEN: usize = 0x1fc;
 
 global_asm!(
     ".pushsection .rodata",
@@ -34,7 +36,7 @@ global_asm!(
     ".asciz \"booted\\n\"",
     "2: pop si",
     "call 60f",
-    "mov bp, {times}",
+    "mov bp, word ptr [0x7c00 + {how_often}]",
     "3:",
     "mov ax, 0x0201", // read one sector
     "call 50f",
@@ -81,7 +83,7 @@ global_asm!(
     "boot_sector_end:",
     ".code64",
     ".popsection",
-    times = const TIMES,
+    how_often = const HOW_OFTEN,
 );
 
 unsafe extern "C" {
@@ -92,7 +94,7 @@ unsafe extern "C" {
 fn code() -> Vec<u8> {
     let (begin, end) = (&raw const boot_sector, &raw const boot_sector_end);
     let length = end.addr() - begin.addr();
-    assert!(length <= SECTOR - 2, "{length} bytes are too many");
+    assert!(length <= HOW_OFTEN, "{length} bytes are too many");
     // SAFETY: the bytes between the two symbols, which are in one section of this program.
     unsafe { ptr::slice_from_raw_parts(begin, length).as_ref() }
         .unwrap()
@@ -100,10 +102,11 @@ fn code() -> Vec<u8> {
 }
 
 /// Makes one.
-pub(crate) fn make(path: &Path) {
+pub(crate) fn make(path: &Path, times: u16) {
     let mut disk = vec![0; 2 << 20];
     let code = code();
     disk[..code.len()].copy_from_slice(&code);
+    disk[HOW_OFTEN..][..2].copy_from_slice(&times.to_le_bytes());
     disk[SECTOR - 2..SECTOR].copy_from_slice(&[0x55, 0xaa]);
     disk[SECTOR..SECTOR + TEXT.len()].copy_from_slice(TEXT.as_bytes());
     fs::write(path, disk).unwrap();

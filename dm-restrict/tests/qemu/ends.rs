@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path, process::Command};
 
+use xen_restrict::{GuestId, PrivCmd, ShutdownReason};
+
 use crate::{
     stock::eventually,
     support::{Guest, alone, is_there, record},
@@ -44,6 +46,24 @@ fn a_destroyed_guest_leaves_nothing() {
     drop(guest);
     all_gone(&pids);
     eventually("nothing of it is left", || in_dom0() == before);
+}
+
+#[test]
+fn a_guest_that_powers_off_or_crashes_leaves_nothing() {
+    let _alone = alone();
+    let before = in_dom0();
+    for reason in [ShutdownReason::Poweroff, ShutdownReason::Crash] {
+        let guest = Guest::start();
+        let pids = guest.pids();
+        let domid = GuestId::new(guest.stock.domid).unwrap();
+        let handle = PrivCmd::open().unwrap().restrict(domid).unwrap();
+        // `xl` hears of it as if the guest had done it.
+        handle.guest().remote_shutdown(reason).unwrap();
+        drop(handle);
+        all_gone(&pids);
+        eventually("nothing of it is left", || in_dom0() == before);
+        drop(guest);
+    }
 }
 
 #[test]

@@ -6,8 +6,10 @@
 
 mod changes;
 mod confined;
+mod device;
 mod disk;
 mod ends;
+mod keeps;
 mod refused;
 #[path = "../../../restrict/tests/stock_qemu/guest.rs"]
 mod stock;

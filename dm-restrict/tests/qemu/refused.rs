@@ -5,14 +5,14 @@ use std::{env, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use crate::{
     stock::{StockGuest, wrapper},
-    support::{Guest, alone, in_place_of_qemu, scratch},
+    support::{Guest, Wanted, alone, in_place_of_qemu, scratch},
 };
 
 /// Settings for what is started while it lives.
-struct Settings(std::path::PathBuf);
+pub(crate) struct Settings(std::path::PathBuf);
 
 impl Settings {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let path = scratch("settings");
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -87,11 +87,11 @@ fn a_mechanism_is_left_out_by_name_and_a_wrong_setting_stops_it() {
         ("nothing = 1\n", "there is no setting"),
     ] {
         let _settings = Settings::new(text);
-        let no = Guest::try_start(None, &[]).err().unwrap();
+        let no = Guest::try_start(&Wanted::default()).err().unwrap();
         assert!(no.qemu.contains(says), "{no:?}");
     }
     let settings = Settings::new("");
     fs::set_permissions(Path::new(&settings.0), fs::Permissions::from_mode(0o666)).unwrap();
-    let no = Guest::try_start(None, &[]).err().unwrap();
+    let no = Guest::try_start(&Wanted::default()).err().unwrap();
     assert!(no.qemu.contains("others than root can change it"), "{no:?}");
 }

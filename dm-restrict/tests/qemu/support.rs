@@ -57,7 +57,30 @@ pub(crate) struct Guest {
     pub(crate) stock: StockGuest,
     pub(crate) disk: PathBuf,
     serial: PathBuf,
+    times: u16,
     pub(crate) record: serde_json::Value,
+}
+
+/// What can be another than it is by itself.
+pub(crate) struct Wanted<'a> {
+    pub(crate) cd: Option<&'a Path>,
+    /// The disk, which can be a device.
+    pub(crate) device: Option<&'a Path>,
+    /// How often it reads and writes.
+    pub(crate) times: u16,
+    /// Lines of its config.
+    pub(crate) more: &'a [&'a str],
+}
+
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self {
+            cd: None,
+            device: None,
+            times: disk::TIMES,
+            more: &[],
+        }
+    }
 }
 
 impl Guest {
@@ -67,21 +90,30 @@ impl Guest {
 
     /// With more lines of its config.
     pub(crate) fn with(more: &[&str]) -> Self {
-        Self::or_panic(Self::try_start(None, more))
+        Self::that(&Wanted {
+            more,
+            ..Wanted::default()
+        })
     }
 
-    /// With a CD.
-    pub(crate) fn with_cd(cd: &Path) -> Self {
-        Self::or_panic(Self::try_start(Some(cd), &[]))
+    pub(crate) fn that(wanted: &Wanted<'_>) -> Self {
+        Self::or_panic(Self::try_start(wanted))
     }
 
     fn or_panic(started: Result<Self, NoStart>) -> Self {
         started.unwrap_or_else(|no| panic!("xl: {}\nQEMU: {}", no.xl, no.qemu))
     }
 
-    pub(crate) fn try_start(cd: Option<&Path>, more: &[&str]) -> Result<Self, NoStart> {
-        let (disk, serial) = (scratch("disk"), scratch("serial"));
-        disk::make(&disk);
+    pub(crate) fn try_start(wanted: &Wanted<'_>) -> Result<Self, NoStart> {
+        let Wanted {
+            cd,
+            device,
+            times,
+            more,
+        } = *wanted;
+        let serial = scratch("serial");
+        let disk = device.map_or_else(|| scratch("disk"), Path::to_owned);
+        disk::make(&disk, times);
         let to_file = format!("serial=\"file:{}\"", serial.display());
         let of = |options: &str, path: &Path| {
             format!(
@@ -108,6 +140,7 @@ impl Guest {
             stock,
             disk,
             serial,
+            times,
             record,
         })
     }
@@ -158,12 +191,14 @@ impl Guest {
         }
         let expected = format!("{}{}{}", disk::BOOTED, disk::TEXT, disk::DONE);
         assert_eq!(self.said(), expected);
+        assert_eq!(disk::count(&self.disk), self.times);
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        for path in [&self.disk, &self.serial] {
+        let made = [&self.disk, &self.serial];
+        for path in made.into_iter().filter(|path| path.is_file()) {
             let _ = fs::remove_file(path);
         }
     }

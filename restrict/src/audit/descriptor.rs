@@ -8,7 +8,10 @@
 use std::os::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     linux::net::SocketAddrExt as _,
-    unix::{ffi::OsStrExt as _, net::UnixStream},
+    unix::{
+        ffi::OsStrExt as _,
+        net::{SocketAddr, UnixStream},
+    },
 };
 
 use nix::errno::Errno;
@@ -74,7 +77,12 @@ pub(super) struct Socket {
     pub(super) listening: bool,
     /// Its network namespace; what could not be asked is none of the known ones.
     pub(super) network: Option<u64>,
-    /// Of a connected Unix socket: who listened, or made the pair.
+    /// Of a Unix socket: what it is bound to, or the one that accepted it.
+    pub(super) name: Option<Vec<u8>>,
+    /// Whether it is a Unix socket that is connected.
+    pub(super) connected: bool,
+    /// Who it is connected to: who listened, or connected, or made the pair. Of one of
+    /// datagrams nobody knows.
     pub(super) peer: Option<i32>,
     /// Descriptors that wait in it to be received.
     pub(super) in_flight: bool,
@@ -185,21 +193,22 @@ impl Reader<'_> {
             .map(|peer| peer.pid)
             .filter(|pid| unix && *pid > 0);
         let listening = listening != Ok(0);
-        if unix && !listening {
-            let socket = UnixStream::from(socket);
-            if is_xenstored(&socket, peer) {
-                return Ok(Kind::Xen {
-                    device: "xenstored".into(),
-                    probed: probe::unrestrictable(),
-                });
-            }
+        let socket = UnixStream::from(socket);
+        if unix && !listening && is_xenstored(&socket, peer) {
+            return Ok(Kind::Xen {
+                device: "xenstored".into(),
+                probed: probe::unrestrictable(),
+            });
         }
+        let name = socket.local_addr().ok().filter(|_| unix);
         let info = thread.read(&format!("fdinfo/{number}"))?;
         let in_flight = unix && waiting(&info);
         Ok(Kind::Socket(Some(Socket {
             family,
             listening,
             network,
+            name: name.as_ref().and_then(name_of_address),
+            connected: unix && socket.peer_addr().is_ok(),
             peer,
             in_flight,
         })))
@@ -234,18 +243,22 @@ fn duplicate(
 /// By the path that the other end is bound to, or by who listens there.
 fn is_xenstored(socket: &UnixStream, peer: Option<i32>) -> bool {
     let bound = socket.peer_addr().is_ok_and(|address| {
-        let path = address
-            .as_pathname()
-            .map(|path| path.as_os_str().as_bytes());
-        let name = path
-            .or_else(|| address.as_abstract_name())
-            .unwrap_or_default();
+        let name = name_of_address(&address).unwrap_or_default();
         name.ends_with(b"xenstored/socket") || name.ends_with(b"xenstored/socket_ro")
     });
     let exe = peer
         .and_then(|pid| ProcDir::of(pid).ok()?.link("exe").ok())
         .unwrap_or_default();
     bound || exe.ends_with(b"/xenstored") || exe.ends_with(b"/oxenstored")
+}
+
+/// A path, or an abstract name after a NUL.
+fn name_of_address(address: &SocketAddr) -> Option<Vec<u8>> {
+    let path = address
+        .as_pathname()
+        .map(|path| path.as_os_str().as_bytes().to_vec());
+    let name = address.as_abstract_name().map(|name| [&[0], name].concat());
+    path.or(name)
 }
 
 /// Whether descriptors wait in a Unix socket: `scm_fds` (Linux 5.6). Without that line

@@ -73,7 +73,7 @@ pub(super) struct Process {
     pub(super) name: Name,
     pub(super) limits: Vec<Limit>,
     pub(super) env: Vec<Vec<u8>>,
-    /// Which ways to Xen, and to the machine's memory, have something mapped.
+    /// Of which devices something is mapped: Xen's, the machine's memory, and others.
     pub(super) mapped: Vec<String>,
     pub(super) threads: Vec<Thread>,
     pub(super) tables: Vec<Table>,
@@ -286,6 +286,9 @@ fn read_table(target: &Target, tid: i32, reader: &mut Reader<'_>) -> Result<Tabl
     })
 }
 
+/// How others than Xen's, and the machine's memory, are called.
+pub(super) const DEVICE: &str = "device ";
+
 /// Devices that memory is mapped from, each once. Only the process's own directory has
 /// links to what is mapped.
 fn mapped(live: &ProcDir, dir: &ProcDir, vantage: &Vantage) -> Result<Vec<String>, Unread> {
@@ -305,6 +308,9 @@ fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
         // Linux's `Documentation/admin-guide/devices.txt`.
         (libc::S_IFCHR, (1, 1 | 2 | 4)) => Some("mem".to_owned()),
         (libc::S_IFREG, _) if Some(file.device) == vantage.xenfs => Some("xenfs".to_owned()),
+        // Zeroes are no device's.
+        (libc::S_IFCHR, (1, 5)) => None,
+        (libc::S_IFCHR | libc::S_IFBLK, (major, minor)) => Some(format!("{DEVICE}{major}:{minor}")),
         _ => None,
     }
 }

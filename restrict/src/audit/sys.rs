@@ -15,6 +15,7 @@ use nix::{
 };
 
 use super::filters::Instruction;
+use crate::launch::RecordedFile;
 
 /// What `pidfd_open` refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +154,6 @@ pub(super) struct Stat {
 }
 
 impl Stat {
-    /// The type: `S_IFDIR`, ...
     /// Whether both are of one file, or of one device.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let device = |stat: &Self| {
@@ -166,6 +166,13 @@ impl Stat {
         }
     }
 
+    /// As a launcher wrote it down.
+    pub(super) fn recorded(&self) -> RecordedFile {
+        let number = |(major, minor)| libc::makedev(major, minor);
+        RecordedFile::new(number(self.device), self.inode, number(self.special))
+    }
+
+    /// The type: `S_IFDIR`, ...
     pub(super) fn kind(&self) -> u32 {
         self.mode & libc::S_IFMT
     }

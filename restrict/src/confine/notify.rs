@@ -24,6 +24,8 @@ use super::{
     syscalls::{self, Verdict},
     xen_requests::{self, Mapping},
 };
+use crate::GuestId;
+use handing::Handles;
 
 /// So many threads may be inside of requests of the set-up phase at a time; more are
 /// refused.
@@ -42,6 +44,8 @@ pub(crate) struct Notifier {
     /// Other calls that are, and the numbers that these may have.
     calls: fn(&libc::seccomp_data) -> bool,
     numbers: fn(i32) -> bool,
+    /// What it gets that opens the device of event channels.
+    handles: Handles,
     /// Who wants to be root again waits, once, until [`Notifier::release`].
     holds: bool,
     held: Option<Held>,
@@ -67,12 +71,13 @@ pub(crate) enum Served {
 }
 
 impl Notifier {
-    /// For a QEMU that gives root up itself.
+    /// For a QEMU that gives root up itself; one without a guest is asked what it can do.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn of_qemu(listener: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn of_qemu(listener: OwnedFd, guest: Option<GuestId>) -> io::Result<Self> {
         Ok(Self {
+            handles: guest.map_or(Handles::OfItsOwn, Handles::RestrictedTo),
             calls: qemu::is_until_given_up,
             numbers: qemu::may_be_until_given_up,
             holds: true,
@@ -104,6 +109,7 @@ impl Notifier {
             until_sealed: mapping.until_sealed(),
             calls: |_| false,
             numbers: |_| false,
+            handles: Handles::NotAsked,
             holds: false,
             held: None,
             sealed: false,
@@ -131,6 +137,9 @@ impl Notifier {
                 thread: call.pid,
             });
             return Ok(Served::Held);
+        }
+        if let Some(served) = self.hand_over(&call)? {
+            return Ok(served);
         }
         if !root_again && self.is_let_through(&call.data) && self.remember(call.pid) {
             return self
@@ -234,6 +243,7 @@ impl Notifier {
     fn answer(&mut self, id: u64, answer: Answer) -> io::Result<()> {
         let (error, flags) = match answer {
             Answer::LetThrough => (0, CONTINUE),
+            Answer::Done => (0, 0),
             Answer::Fails(errno) => (-(errno as i32), 0),
         };
         self.response.fill(0);
@@ -282,6 +292,8 @@ const CONTINUE: u32 = 1;
 #[derive(Clone, Copy)]
 enum Answer {
     LetThrough,
+    /// It is told that it was done.
+    Done,
     Fails(Errno),
 }
 
@@ -381,5 +393,6 @@ impl fmt::Display for Denial {
     }
 }
 
+mod handing;
 #[cfg(test)]
 mod tests;

@@ -6,32 +6,9 @@
 //! which is what a device model does. So the toolstack's word counts too: xenstored forgets
 //! a domain as soon as it is destroyed.
 
-use std::{
-    io::{self, ErrorKind, Read as _, Write as _},
-    os::unix::net::UnixStream,
-    time::Duration,
-};
+use std::io::{self, ErrorKind};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-use crate::{GuestId, PrivCmd, Restricted};
-
-/// Where xenstored listens; the older path leads to the same.
-const SOCKET: &str = "/run/xenstored/socket";
-/// `XS_IS_DOMAIN_INTRODUCED` of Xen's `io/xs_wire.h`.
-const IS_DOMAIN_INTRODUCED: u32 = 17;
-/// One that is so slow is not asked again.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// `struct xsd_sockmsg` of Xen's `io/xs_wire.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-struct Header {
-    kind: u32,
-    request: u32,
-    transaction: u32,
-    length: u32,
-}
+use crate::{GuestId, PrivCmd, Restricted, xenstore::Store};
 
 /// Watches one guest.
 ///
@@ -40,9 +17,9 @@ struct Header {
 pub(crate) struct GuestLife {
     guest: GuestId,
     privcmd: Option<PrivCmd<Restricted>>,
-    xenstored: Option<UnixStream>,
+    xenstored: Option<Store>,
     /// Where it is reached when it is not.
-    connect: fn() -> io::Result<UnixStream>,
+    connect: fn() -> io::Result<Store>,
     introduced: bool,
 }
 
@@ -54,7 +31,7 @@ impl GuestLife {
             guest,
             privcmd,
             xenstored: None,
-            connect,
+            connect: Store::connect,
             introduced: false,
         };
         // Before the program starts: one that is gone by the next look was there.
@@ -73,7 +50,7 @@ impl GuestLife {
         let introduced = self
             .xenstored
             .as_mut()
-            .map(|socket| is_introduced(socket, self.guest));
+            .map(|store| store.is_introduced(self.guest));
         let forgotten = match introduced {
             Some(Ok(now)) => {
                 let before = std::mem::replace(&mut self.introduced, now);
@@ -97,41 +74,18 @@ impl GuestLife {
     }
 }
 
-fn connect() -> io::Result<UnixStream> {
-    let socket = UnixStream::connect(SOCKET)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    Ok(socket)
-}
-
-fn is_introduced(socket: &mut UnixStream, guest: GuestId) -> io::Result<bool> {
-    let domid = format!("{}\0", guest.get());
-    let header = Header {
-        kind: IS_DOMAIN_INTRODUCED,
-        length: u32::try_from(domid.len()).unwrap_or_default(),
-        ..Header::default()
-    };
-    socket.write_all(&[header.as_bytes(), domid.as_bytes()].concat())?;
-    let mut answer = Header::default();
-    socket.read_exact(answer.as_mut_bytes())?;
-    // "T" or "F", and its end.
-    let mut text = [0; 2];
-    if answer.kind != IS_DOMAIN_INTRODUCED || answer.length != 2 {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    socket.read_exact(&mut text)?;
-    match text[0] {
-        b'T' => Ok(true),
-        b'F' => Ok(false),
-        _ => Err(ErrorKind::InvalidData.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixStream,
+        thread,
+    };
+
+    use zerocopy::IntoBytes as _;
 
     use super::*;
+    use crate::xenstore::{Header, IS_DOMAIN_INTRODUCED};
 
     /// Answers each question with the next of `texts`.
     fn played(texts: Vec<(u32, &'static [u8])>) -> GuestLife {
@@ -155,7 +109,7 @@ mod tests {
         GuestLife {
             guest: GuestId::new(7).unwrap(),
             privcmd: None,
-            xenstored: Some(ours),
+            xenstored: Some(ours.into()),
             connect: || Err(ErrorKind::NotFound.into()),
             introduced: false,
         }
@@ -172,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_xenstored_that_was_started_anew_is_asked() {
-        fn anew() -> io::Result<UnixStream> {
+        fn anew() -> io::Result<Store> {
             Ok(played(vec![(IS_DOMAIN_INTRODUCED, b"F\0")])
                 .xenstored
                 .unwrap())

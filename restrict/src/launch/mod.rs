@@ -49,7 +49,7 @@ pub use output::Output;
 pub use overseer::Overseer;
 pub use plan::Plan;
 pub use qemu::{QEMU_OVERRIDE, QEMU_PROGRAMS, QemuStart};
-pub use record::{Absent, RECORD_VERSION, Record, RecordedFd};
+pub use record::{Absent, RECORD_VERSION, Record, RecordedFd, RecordedFile};
 pub use report::{Reporter, variables_from};
 pub use spawn::Supervised;
 pub use supervise::{Ended, Event};

@@ -8,6 +8,7 @@ use super::{
     plan::Plan,
     record::Record,
 };
+use crate::audit::{Expectation, Finding, Report, Verdict, audit};
 use crate::confine::{
     Mechanism, MechanismError, Profile,
     capabilities::Set,
@@ -89,10 +90,7 @@ impl Launch {
 
 /// What is to be proved of a QEMU that says that it has given root up.
 pub(crate) struct Promise {
-    pid: i32,
-    init: Option<i32>,
-    uid: u32,
-    gid: u32,
+    record: Record,
     /// Where it is then, if `root` is in effect.
     root: Option<(PathBuf, Inode)>,
 }
@@ -100,31 +98,87 @@ pub(crate) struct Promise {
 impl Promise {
     pub(crate) fn of(plan: &Plan, record: &Record, goal: Option<Inode>) -> Option<Self> {
         let chroot = plan.launch.qemu.as_ref()?.chroot()?;
-        let (uid, gid) = plan.ids();
         Some(Self {
-            pid: record.pid,
-            init: record.init_pid,
-            uid,
-            gid,
+            record: record.clone(),
             root: goal.map(|goal| (chroot.clone(), goal)),
         })
     }
 
     /// Looks at it, while it waits for the answer, and takes from it what it needs no more.
+    /// What it has then is all that it can have got as root.
     pub(crate) fn redeem(&self) -> Result<(), MechanismError> {
+        let Record {
+            pid,
+            init_pid,
+            uid,
+            gid,
+            ..
+        } = self.record;
         let goal = self.root.as_ref().map(|(_, goal)| *goal);
-        let given_up = has_given_up(self.pid, self.uid, self.gid, goal);
+        let given_up = has_given_up(pid, uid, gid, goal);
         // Then: what it starts from here on is not root.
-        let given_up =
-            given_up.and_then(|()| self.init.map_or(Ok(()), |init| is_alone(self.pid, init)));
+        let given_up = given_up.and_then(|()| init_pid.map_or(Ok(()), |init| is_alone(pid, init)));
         given_up.map_err(|what| {
             let reason = format!("QEMU has not given up root: {what}");
             let remedy = "read its log; it is to be started with -xen-domid-restrict";
             MechanismError::new(Mechanism::Identity, reason, remedy)
         })?;
-        match &self.root {
-            Some((chroot, goal)) => close(self.pid, chroot, *goal),
-            None => Ok(()),
+        if let Some((chroot, goal)) = &self.root {
+            close(pid, chroot, *goal)?;
         }
+        self.keeps_nothing()
     }
+
+    /// By an audit. All its threads are stopped for that: so none is in a call that could still
+    /// bring it something of the time before.
+    fn keeps_nothing(&self) -> Result<(), MechanismError> {
+        let expectation = Expectation::try_from(self.record.clone()).map(|expectation| {
+            // Reading the filters is what stops it.
+            Expectation {
+                filters: true,
+                ..expectation
+            }
+        });
+        let report = expectation.and_then(|expectation| audit(self.record.pid, &expectation));
+        let report = report.map_err(|error| {
+            let reason = format!("QEMU, which has given up root, cannot be audited: {error}");
+            MechanismError::new(Mechanism::Fds, reason, "nothing is known of what it keeps")
+        })?;
+        let Some((mechanism, what)) = wrong(&report) else {
+            return Ok(());
+        };
+        let reason = format!("QEMU has given up root, and keeps what it must not: {what}");
+        Err(MechanismError::new(mechanism, reason, KEEPS))
+    }
+}
+
+const KEEPS: &str = "if it is the QEMU that xl starts, a disk of its guest may have taken it over: do \
+                     not start it from there again (a check is left out by `without` in the \
+                     settings, but not that of Xen's handles)";
+
+/// All that does not hold, and whose business the first is.
+fn wrong(report: &Report) -> Option<(Mechanism, String)> {
+    let is = |verdict| matches!(verdict, Verdict::Fails | Verdict::NotObserved);
+    let handles = report.handles.iter().filter(|handle| is(handle.verdict));
+    let handles = handles.map(|handle| {
+        let held = match handle.fd {
+            Some(number) => format!("descriptor {number}: "),
+            None => String::new(),
+        };
+        let what = format!("{held}{}, {}", handle.device, handle.seen);
+        (Mechanism::XenRequests, what)
+    });
+    // What its memory has for an environment is nothing of dom0's, and a script's own.
+    let findings = report
+        .findings
+        .iter()
+        .filter(|finding| is(finding.verdict) && finding.check != Mechanism::Env);
+    let findings = findings.map(|finding| {
+        let Finding { check, seen, .. } = finding;
+        (*check, format!("{check}: {seen}"))
+    });
+    let all: Vec<_> = handles.chain(findings).collect();
+    let texts: Vec<_> = all.iter().map(|(_, text)| text.as_str()).collect();
+    let (mechanism, _) = all.first()?;
+    Some((*mechanism, texts.join("; ")))
 }

@@ -93,4 +93,29 @@ pub struct RecordedFd {
     pub number: i32,
     /// Its name.
     pub name: String,
+    /// Which file it was when the program was started; none if that could not be told.
+    #[serde(default)]
+    pub file: Option<RecordedFile>,
+}
+
+/// A file, as `stat(2)` tells it from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RecordedFile {
+    /// The file system.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Which device it is, if it is one; else 0.
+    pub special: u64,
+}
+
+impl RecordedFile {
+    pub(crate) fn new(device: u64, inode: u64, special: u64) -> Self {
+        Self {
+            device,
+            inode,
+            special,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::{
     mem,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{ffi::OsStrExt, net::UnixDatagram},
+        unix::{ffi::OsStrExt, fs::MetadataExt as _, net::UnixDatagram},
     },
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
@@ -31,7 +31,7 @@ use super::{
     options::{EnvValue, InvalidOption, STDIO},
     plan::Plan,
     qemu::QemuStart,
-    record::{Absent, RECORD_VERSION, Record, RecordedFd},
+    record::{Absent, RECORD_VERSION, Record, RecordedFd, RecordedFile},
     relay::Relay,
     wire::{self, Message},
 };
@@ -474,7 +474,11 @@ impl Plan {
                 None => Vec::new(),
             },
             fds: names
-                .map(|(number, name)| RecordedFd { number, name })
+                .map(|(number, name)| RecordedFd {
+                    number,
+                    name,
+                    file: file_of(pid, number),
+                })
                 .collect(),
             env: self
                 .launch
@@ -495,6 +499,12 @@ impl Plan {
             seal_mapping: self.launch.mapping == Mapping::UntilSealed,
         })
     }
+}
+
+/// What a descriptor of the child is, which has it already and runs nothing but ours.
+fn file_of(pid: i32, number: i32) -> Option<RecordedFile> {
+    let found = fs::metadata(format!("/proc/{pid}/fd/{number}")).ok()?;
+    Some(RecordedFile::new(found.dev(), found.ino(), found.rdev()))
 }
 
 /// Field 22 of `/proc/PID/stat`; field 2 may hold anything, but ends with the last `)`.

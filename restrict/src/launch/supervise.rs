@@ -49,6 +49,7 @@ use crate::{
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_KILL: u32 = 5;
 const CAP_SETUID: u32 = 7;
+const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_CHROOT: u32 = 18;
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
@@ -58,8 +59,9 @@ const KEPT: u64 = bit(CAP_KILL) | bit(CAP_SETUID);
 /// is still in a request.
 const UNTIL_SEALED: u64 = bit(CAP_DAC_READ_SEARCH) | bit(CAP_SYS_PTRACE);
 
-/// Until QEMU has given root up: to take dom0's files out of its mount namespace.
-const UNTIL_REDEEMED: u64 = bit(CAP_SYS_CHROOT) | bit(CAP_SYS_ADMIN);
+/// Until QEMU has given root up: to take dom0's files out of its mount namespace, and to audit
+/// it.
+const UNTIL_REDEEMED: u64 = bit(CAP_SYS_CHROOT) | bit(CAP_SYS_ADMIN) | bit(CAP_NET_ADMIN);
 
 /// Something that a launcher may want to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,7 +267,7 @@ impl Plan {
         };
         let listener = started.listener.take();
         let notifier = listener.map(|fd| match &self.launch.qemu {
-            Some(_) => Notifier::of_qemu(fd),
+            Some(_) => Notifier::of_qemu(fd, self.launch.guest),
             None => Notifier::new(fd, self.launch.mapping),
         });
         let notifier = notifier.transpose();

@@ -2,7 +2,11 @@
 //! What a process holds.
 
 use std::{
-    collections::BTreeSet, env, os::unix::net::UnixListener, process::Command, time::Instant,
+    collections::BTreeSet,
+    env,
+    os::unix::net::{UnixDatagram, UnixListener},
+    process::Command,
+    time::Instant,
 };
 
 use xen_restrict::{
@@ -44,6 +48,20 @@ fn a_connection_to_somebody_outside_is_found() {
         seen.contains(&format!("a socket to process {}", std::process::id())),
         "{seen}"
     );
+}
+
+/// The kernel tells nobody to whom.
+#[test]
+fn datagrams_that_go_to_somebody_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let _other = UnixDatagram::bind(&path).unwrap();
+    let report = Subject::with(&[&format!("sends-to={}", path.display())])
+        .audit()
+        .unwrap();
+    assert_eq!(failing(&report), BTreeSet::from([Fds]));
+    let seen = &report.finding(Fds).unwrap().seen;
+    assert!(seen.contains("a socket of datagrams to somebody"), "{seen}");
 }
 
 #[test]

@@ -499,6 +499,11 @@ fn descriptors_of_inside(plan: &Plan) -> Vec<OwnedFd> {
     if let Some(path) = plan.value("connects") {
         all.push(UnixStream::connect(path).unwrap().into());
     }
+    if let Some(path) = plan.value("sends-to") {
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.connect(path).unwrap();
+        all.push(socket.into());
+    }
     all
 }
 

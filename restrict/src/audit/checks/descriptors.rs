@@ -9,7 +9,7 @@ use crate::audit::{
     sys, text,
     vantage::NET,
 };
-use crate::confine::Profile;
+use crate::{confine::Profile, launch::Record, xenstore::Store};
 
 /// What the kernel makes of nothing, and gives no way to anything.
 const HARMLESS: [&str; 5] = [
@@ -48,7 +48,7 @@ impl View<'_> {
         for process in &self.snapshot.processes {
             for descriptor in process.tables.iter().flat_map(|table| &table.descriptors) {
                 count += 1;
-                named += usize::from(self.is_named(descriptor.number));
+                named += usize::from(self.is_named(descriptor));
                 let at = format!("{} of process {}", descriptor.number, process.pid);
                 let link = text::quoted(&descriptor.link);
                 match self.opinion(process, descriptor) {
@@ -89,38 +89,59 @@ impl View<'_> {
         Judged::of(expected, seen, &bad)
     }
 
-    /// Standard input and outputs, and what the launcher recorded.
-    fn is_named(&self, number: i32) -> bool {
-        let mut recorded = self
-            .expectation
-            .record
-            .iter()
-            .flat_map(|record| &record.fds);
-        (0..=2).contains(&number) || recorded.any(|recorded| recorded.number == number)
+    /// Standard input and outputs, and what the launcher recorded. A QEMU was root: it could
+    /// have put anything in the place of these, so by its number nothing is known.
+    fn is_named(&self, descriptor: &Descriptor) -> bool {
+        let number = descriptor.number;
+        match self.of_qemu() {
+            Some(record) => {
+                let file = Some(descriptor.stat.recorded());
+                let mut recorded = record.fds.iter();
+                recorded.any(|recorded| recorded.number == number && recorded.file == file)
+            }
+            None => {
+                let recorded = self.expectation.record.iter();
+                let mut recorded = recorded.flat_map(|record| &record.fds);
+                (0..=2).contains(&number) || recorded.any(|recorded| recorded.number == number)
+            }
+        }
+    }
+
+    pub(super) fn of_qemu(&self) -> Option<&Record> {
+        let record = self.expectation.record.as_ref();
+        record.filter(|_| self.expectation.profile == Profile::Qemu)
     }
 
     /// Whether a QEMU was started with it: a disk that was named, opened before it gave root
     /// up, or a duplicate of a named descriptor.
-    fn is_given(&self, process: &Process, descriptor: &Descriptor) -> bool {
-        let record = self.expectation.record.as_ref();
-        let Some(record) = record.filter(|_| self.expectation.profile == Profile::Qemu) else {
+    fn is_given(&self, descriptor: &Descriptor) -> bool {
+        let Some(record) = self.of_qemu() else {
             return false;
         };
-        let held = process.tables.iter().flat_map(|table| &table.descriptors);
-        let mut named = held.filter(|held| self.is_named(held.number));
-        let mut paths = record.read_only.iter().chain(&record.read_write);
-        named.any(|named| named.stat.is_same(&descriptor.stat))
-            || paths
-                .any(|path| sys::stat_at(path).is_some_and(|found| found.is_same(&descriptor.stat)))
+        let file = Some(descriptor.stat.recorded());
+        let is =
+            |path: &String| sys::stat_at(path).is_some_and(|found| found.is_same(&descriptor.stat));
+        let mut fds = record.fds.iter();
+        fds.any(|recorded| recorded.file == file)
+            || record.read_only.iter().chain(&record.read_write).any(is)
+            || self.inserted().iter().any(is)
+    }
+
+    /// The disks that libxl has given to it meanwhile, as one does that is inserted.
+    fn inserted(&self) -> Vec<String> {
+        let disks = |domid| Store::connect()?.disks(domid);
+        let domid = self.expectation.domid;
+        // Where xenstored does not say so, nothing was.
+        domid.map_or_else(Vec::new, |domid| disks(domid).unwrap_or_default())
     }
 
     fn opinion(&self, process: &Process, descriptor: &Descriptor) -> Opinion {
-        let named = self.is_named(descriptor.number);
+        let named = self.is_named(descriptor);
         let unless_named = |what: &str| match named {
             true => Opinion::Harmless,
             false => Opinion::Bad(what.to_owned()),
         };
-        let unless_given = |what: &str| match self.is_given(process, descriptor) {
+        let unless_given = |what: &str| match self.is_given(descriptor) {
             true => Opinion::Harmless,
             false => unless_named(what),
         };
@@ -150,8 +171,8 @@ impl View<'_> {
             }
             Kind::MemoryFile | Kind::Pipe => Opinion::Harmless,
             Kind::Socket(None) => Opinion::Unknown("a socket that cannot be asked".to_owned()),
-            Kind::Socket(Some(socket)) if !named => self.of_socket(process, socket),
-            Kind::Socket(Some(_)) => Opinion::Harmless,
+            Kind::Socket(Some(_)) if named || self.is_given(descriptor) => Opinion::Harmless,
+            Kind::Socket(Some(socket)) => self.of_socket(process, socket),
             Kind::Anonymous(name) if HARMLESS.contains(&name.as_str()) => Opinion::Harmless,
             Kind::Anonymous(_) | Kind::Ring { .. } => Opinion::Bad("not harmless".to_owned()),
             Kind::Namespace => Opinion::Bad("a namespace".to_owned()),
@@ -169,16 +190,39 @@ impl View<'_> {
             .threads
             .iter()
             .any(|thread| Some(thread.namespaces[NET]) == socket.network);
+        // To QEMU all that is local is handed over, and sockets can keep what no table has.
+        if self.of_qemu().is_some() && socket.family == libc::AF_UNIX {
+            return match self.is_accepted(process, socket) {
+                true => Opinion::Harmless,
+                false => Opinion::Bad("a local socket that nobody handed over".to_owned()),
+            };
+        }
         if !own {
             return Opinion::Bad("a socket of another network namespace".to_owned());
         }
         let inside = self.own_pids();
         match socket.peer {
+            None if socket.connected => {
+                Opinion::Bad("a socket of datagrams to somebody".to_owned())
+            }
             Some(peer) if !inside.contains(&peer) => {
                 Opinion::Bad(format!("a socket to process {peer}"))
             }
             _ => Opinion::Harmless,
         }
+    }
+
+    /// Whether somebody else connected to a socket that was handed over.
+    fn is_accepted(&self, process: &Process, socket: &Socket) -> bool {
+        let held = process.tables.iter().flat_map(|table| &table.descriptors);
+        let named = held.filter(|held| self.is_named(held));
+        let mut listeners = named.filter_map(|held| match &held.kind {
+            Kind::Socket(Some(listener)) if listener.listening => listener.name.as_ref(),
+            _ => None,
+        });
+        let inside = self.own_pids();
+        let by_another = socket.peer.is_some_and(|peer| !inside.contains(&peer));
+        by_another && listeners.any(|name| Some(name) == socket.name.as_ref())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         descriptor::{Descriptor, Kind},
         filters::Filters,
         probe::Probed,
-        process::{Process, Table},
+        process::{DEVICE, Process, Table},
         report::{HandleFinding, HandleState, Role, Verdict},
     },
     confine::Mechanism,
@@ -73,7 +73,7 @@ impl View<'_> {
         let mut findings: Vec<_> = held.collect();
         for process in &self.snapshot.processes {
             findings.extend(self.revoked(process));
-            findings.extend(mapped(process));
+            findings.extend(self.mapped(process));
             findings.extend(hidden(process));
         }
         findings
@@ -233,6 +233,36 @@ impl View<'_> {
         (seen, Verdict::Holds)
     }
 
+    /// Memory stays mapped, whatever becomes of the handle. A QEMU was root, and its filter has
+    /// let no grant through.
+    fn mapped(&self, process: &Process) -> impl Iterator<Item = HandleFinding> {
+        let qemu = self.of_qemu().is_some();
+        let counts = move |device: &&String| qemu || !device.starts_with(DEVICE);
+        process.mapped.iter().filter(counts).map(move |device| {
+            let guests = match device.as_str() {
+                "privcmd" | "hypercall" => true,
+                "gntdev" | "gntalloc" => !qemu,
+                _ => false,
+            };
+            let (seen, verdict) = match guests {
+                true => (
+                    "memory is mapped; whose is not observable",
+                    Verdict::NotObservable,
+                ),
+                false => ("memory is mapped", Verdict::Fails),
+            };
+            HandleFinding {
+                pid: process.pid,
+                fd: None,
+                device: device.escape_default().to_string(),
+                state: HandleState::Mapped,
+                expected: if guests { "its guest's" } else { "none" }.to_owned(),
+                seen: seen.to_owned(),
+                verdict,
+            }
+        })
+    }
+
     /// What was recorded as a handle, and is /dev/null.
     fn revoked(&self, process: &Process) -> Vec<HandleFinding> {
         let recorded = self
@@ -285,32 +315,6 @@ fn mapped_only(filter: Filter) -> (String, Verdict) {
             Verdict::Fails,
         ),
     }
-}
-
-/// Memory stays mapped, whatever becomes of the handle.
-fn mapped(process: &Process) -> impl Iterator<Item = HandleFinding> {
-    process.mapped.iter().map(|device| {
-        let guests = matches!(
-            device.as_str(),
-            "privcmd" | "gntdev" | "gntalloc" | "hypercall"
-        );
-        let (seen, verdict) = match guests {
-            true => (
-                "memory is mapped; whose is not observable",
-                Verdict::NotObservable,
-            ),
-            false => ("memory is mapped", Verdict::Fails),
-        };
-        HandleFinding {
-            pid: process.pid,
-            fd: None,
-            device: device.escape_default().to_string(),
-            state: HandleState::Mapped,
-            expected: if guests { "its guest's" } else { "none" }.to_owned(),
-            seen: seen.to_owned(),
-            verdict,
-        }
-    })
 }
 
 /// Where a descriptor can be that no table lists.

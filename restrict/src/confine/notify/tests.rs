@@ -505,7 +505,7 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
             call(libc::SYS_socket, [1, 1, 0, 0]).map(|_| 0),
         ]
     });
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap()).unwrap();
+    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), None).unwrap();
     let mut next = || {
         let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
@@ -521,6 +521,63 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
     assert_eq!(names, [Some("setuid"), Some("setgid"), Some("socket")]);
     let expected = [Ok(0), EPERM, EPERM, EPERM, EPERM, Ok(0)];
     assert_eq!(thread.join().unwrap(), expected);
+}
+
+#[test]
+fn event_channels_are_not_opened_by_qemu_itself() {
+    let (give, take) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        no_new_privs();
+        let program = qemu::asking().unwrap();
+        give.send(load_with_listener(&program).unwrap()).unwrap();
+        let opens = |path: &std::ffi::CStr, flags: i32| {
+            let here = i64::from(libc::AT_FDCWD).cast_unsigned();
+            let flags = flags.cast_unsigned().into();
+            let at = path.as_ptr().addr() as u64;
+            let opened = call(libc::SYS_openat, [here, at, flags, 0]);
+            opened.map(|fd| drop(just_opened(fd)))
+        };
+        let all = || {
+            [
+                opens(c"/dev/null", libc::O_RDWR | libc::O_CLOEXEC),
+                // Its supervisor opens that, and it is not there.
+                opens(c"/dev/xen/evtchn", libc::O_RDWR | libc::O_CLOEXEC),
+                ioctl(0, evtchn::RESTRICT_DOMID.number().into(), 0).map(drop),
+                opens(c"/dev/null", libc::O_RDONLY | libc::O_CLOEXEC),
+            ]
+        };
+        let before = all();
+        wait.recv().unwrap();
+        (before, all())
+    });
+    let guest = GuestId::new(7).unwrap();
+    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), Some(guest)).unwrap();
+    let names = |refused: Vec<Denial>| -> Vec<_> {
+        let errnos = refused
+            .into_iter()
+            .map(|denial| (denial.name, denial.errno));
+        errnos.collect()
+    };
+    let open = Some("openat");
+    assert_eq!(names(serve(&mut notifier, 3)), [(open, Errno::EACCES)]);
+    notifier.seal();
+    go.send(()).unwrap();
+    let refused = [
+        (open, Errno::EPERM),
+        (open, Errno::EPERM),
+        (Some("ioctl"), Errno::EPERM),
+    ];
+    assert_eq!(names(serve(&mut notifier, 3)), refused);
+    let (before, after) = thread.join().unwrap();
+    assert_eq!(before, [Ok(()), Err(Errno::EACCES), Ok(()), Ok(())]);
+    let eperm = Err(Errno::EPERM);
+    assert_eq!(after, [eperm, eperm, eperm, Ok(())]);
+}
+
+fn just_opened(fd: i64) -> OwnedFd {
+    // SAFETY: the caller has just opened it.
+    unsafe { OwnedFd::from_raw_fd(fd.try_into().unwrap()) }
 }
 
 #[test]

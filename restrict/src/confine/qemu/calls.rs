@@ -2,6 +2,7 @@
 //! System calls of a QEMU that is started as root: what it may do besides a confined
 //! program until it has given that up, and what it never may.
 
+use super::handles::FLAGS;
 use crate::confine::arguments::{Case, Checked, Test, case, checked};
 
 /// Calls of one kind, by name.
@@ -30,6 +31,14 @@ pub(in crate::confine) const UNTIL_GIVEN_UP: &[Calls] = &[
 /// The same, of calls of which the arguments matter. On x86_64 and aarch64 the numbers are
 /// the same.
 pub(in crate::confine) const UNTIL_ARGUMENTS: &[Checked] = &[
+    checked(
+        "openat",
+        &[case(
+            "O_RDWR|O_CLOEXEC",
+            &[Test::Is(2, FLAGS)],
+            "disks; of evtchn its supervisor gives it a handle that is restricted to its guest",
+        )],
+    ),
     checked(
         "socket",
         &[

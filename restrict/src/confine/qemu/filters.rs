@@ -4,7 +4,10 @@
 
 use seccompiler::{BackendError, BpfProgram, SeccompRule};
 
-use super::calls::{NEVER, UNTIL_ARGUMENTS, UNTIL_GIVEN_UP, has};
+use super::{
+    calls::{NEVER, UNTIL_ARGUMENTS, UNTIL_GIVEN_UP, has},
+    handles::FLAGS,
+};
 use crate::confine::{
     arguments::{self, CHECKED, Case, Checked, Test},
     bpf::{Answer, Arch, FilterError, Rules, compile, compile_before},
@@ -29,7 +32,7 @@ fn allowing_for(arch: Arch, denied: Denied) -> Result<BpfProgram, FilterError> {
     };
     let checked = CHECKED.iter().filter_map(|checked| {
         let number = number(arch, checked.call)?;
-        Some(rules(checked, requests).map(|rules| (number, rules)))
+        Some(rules(checked, denied, requests).map(|rules| (number, rules)))
     });
     let rest = numbers(arch, |verdict, call| match denied {
         _ if has(NEVER, call) => denied_by(denied, Verdict::Refused),
@@ -81,6 +84,7 @@ fn denied_by(denied: Denied, verdict: Verdict) -> Answer {
 
 fn rules(
     checked: &Checked,
+    denied: Denied,
     requests: impl Fn(Allowed) -> bool,
 ) -> Result<Vec<SeccompRule>, BackendError> {
     let mut rules = match checked.call {
@@ -99,6 +103,10 @@ fn rules(
     for case in checked.cases {
         rules.push(match checked.call {
             "clone" => case.rule_and(&[ONLY_THREADS])?,
+            // Else [`asking`] has the last word.
+            "openat" if matches!(denied, Denied::Notify) => {
+                case.rule_and(&[Test::IsNot(2, FLAGS)])?
+            }
             _ => case.rule()?,
         });
     }

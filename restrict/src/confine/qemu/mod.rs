@@ -8,6 +8,7 @@
 mod calls;
 mod filters;
 mod given_up;
+pub(in crate::confine) mod handles;
 mod root;
 
 #[cfg(test)]

@@ -31,6 +31,16 @@ use crate::confine::{
 const RUN: &str = "/run";
 /// What is left of it.
 const XENSTORED: &str = "/run/xenstored";
+/// Devices that are a power over all domains, and that QEMU has no use for, or is given
+/// ([`super::handles`]).
+const POWERS: [&str; 4] = [
+    "/dev/xen/evtchn",
+    "/dev/xen/gntalloc",
+    "/dev/xen/xenbus",
+    "/dev/xen/xenbus_backend",
+];
+/// The same by other names.
+const XENFS: &str = "/proc/xen";
 
 /// Makes all that is mounted read-only, but for `disks`, and puts an empty directory to where
 /// QEMU will go. Gives that directory. The caller is in a mount namespace of its own, and
@@ -59,6 +69,9 @@ pub(crate) fn read_only(
             .map_err(|error| of_path(path, "mount it", &error))?;
     }
 
+    if chroot.is_some() {
+        hide_powers(nothing)?;
+    }
     let hidden = tmpfs(run, run)?;
     if let Some(sockets) = &sockets {
         below(&hidden, xenstored)
@@ -80,6 +93,26 @@ pub(crate) fn read_only(
         .map_err(|error| of_path(run, "make it read-only", &error))?;
     chdir("/").map_err(|errno| failed("enter /", &errno.into()))?;
     Ok(goal)
+}
+
+/// Where QEMU would find them there is what cannot be opened.
+fn hide_powers(nothing: Attributes) -> Result<(), MechanismError> {
+    for path in POWERS.iter().map(Path::new) {
+        let node = match open_path(None, path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            node => node.map_err(|error| of_path(path, "open it", &error))?,
+        };
+        open_path(None, Path::new("/dev/null"))
+            .and_then(|null| Tree::copy(null.as_fd(), nothing)?.mount(node.as_fd()))
+            .map_err(|error| of_path(path, "mount /dev/null on it", &error))?;
+    }
+    let xenfs = Path::new(XENFS);
+    if xenfs.is_dir() {
+        let empty = tmpfs(xenfs, xenfs)?;
+        seal_mount(empty.as_fd(), nothing)
+            .map_err(|error| of_path(xenfs, "make it read-only", &error))?;
+    }
+    Ok(())
 }
 
 /// Makes an empty file system and mounts it.

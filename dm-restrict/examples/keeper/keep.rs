@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What it can keep. All stays open until it ends.
+
+use std::{
+    ffi::CString,
+    fs::{File, OpenOptions},
+    io::IoSlice,
+    mem::forget,
+    os::{
+        fd::AsRawFd as _,
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
+    },
+    ptr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{ControlMessage, MsgFlags, sendmsg},
+    unistd::dup2_stdout,
+};
+use xen_sys::{Request, evtchn, privcmd};
+
+use crate::Call;
+
+const PRIVCMD: &str = "/dev/xen/privcmd";
+
+/// Each of `all`, between commas, is one of these, and `=` a value for some.
+pub(crate) fn keep(all: &str, call: &Call) {
+    for what in all.split(',') {
+        keep_one(what, call);
+    }
+}
+
+fn keep_one(what: &str, call: &Call) {
+    let (what, value) = what.split_once('=').unwrap_or((what, ""));
+    match what {
+        "handles-of-its-guest" => {
+            forget(restricted(PRIVCMD, call.domid));
+            let mut domid = evtchn::RestrictDomid { domid: call.domid };
+            let events = open("/dev/xen/evtchn");
+            request(&events, evtchn::RESTRICT_DOMID, &mut domid);
+            forget(events);
+        }
+        "what-it-is-given" => given(value.parse().unwrap()),
+        "a-handle-of-another" => {
+            let (domid, path) = value.split_once(':').unwrap();
+            forget(restricted(path, domid.parse().unwrap()));
+        }
+        "file" => forget(open(value)),
+        "to-read" => forget(File::open(value).unwrap()),
+        "as-its-output" => dup2_stdout(File::open(value).unwrap()).unwrap(),
+        "connection" => forget(UnixStream::connect(value).unwrap()),
+        "datagrams" => {
+            let other = UnixDatagram::bind_addr(&abstract_name(what)).unwrap();
+            let socket = UnixDatagram::unbound().unwrap();
+            socket.connect_addr(&abstract_name(what)).unwrap();
+            forget((other, socket));
+        }
+        "in-a-pair" => {
+            let (one, other) = UnixStream::pair().unwrap();
+            send(&one, open(value));
+            forget((one, other));
+        }
+        "in-a-connection" => {
+            let listener = UnixListener::bind_addr(&abstract_name(what)).unwrap();
+            let client = UnixStream::connect_addr(&abstract_name(what)).unwrap();
+            send(&client, open(value));
+            forget(listener);
+        }
+        "in-the-place-of-another" => {
+            // By its number it was handed over.
+            let listener = UnixListener::bind_addr(&abstract_name(what)).unwrap();
+            let client = UnixStream::connect_addr(&abstract_name(what)).unwrap();
+            send(&client, open(value));
+            // SAFETY: nobody in this process owns that number.
+            Errno::result(unsafe { libc::dup2(listener.as_raw_fd(), 3) }).unwrap();
+        }
+        "mapped" => {
+            let disk = open(value);
+            let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+            // SAFETY: at a free place.
+            let at = unsafe { libc::mmap(ptr::null_mut(), 4096, prot, flags, disk.as_raw_fd(), 0) };
+            assert_ne!(at, libc::MAP_FAILED);
+        }
+        "a-table-of-its-own" => table_of_its_own(value, call),
+        other => panic!("{other} is nothing to keep"),
+    }
+}
+
+fn open(path: &str) -> File {
+    open_anew(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn open_anew(path: &str) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+fn restricted(path: &str, domid: u16) -> File {
+    let handle = open(path);
+    request(&handle, privcmd::RESTRICT, &mut { domid });
+    handle
+}
+
+/// Before it has restricted anything.
+fn given(other: u16) {
+    let events = open("/dev/xen/evtchn");
+    let mut bind = evtchn::BindInterdomain {
+        remote_domain: other.into(),
+        remote_port: 1,
+    };
+    let bound = ask(&events, evtchn::BIND_INTERDOMAIN, &mut bind);
+    assert_eq!(bound, Err(Errno::EACCES));
+    // In no other way.
+    for path in ["/dev/xen/evtchn", "/dev/xen/xenbus", "/proc/xen/privcmd"] {
+        File::open(path).unwrap_err();
+    }
+    open_anew("/dev/xen/xenbus").unwrap_err();
+    forget(events);
+    println!("its event channels are its guest's");
+}
+
+fn request<T>(handle: &File, request: Request<T>, argument: &mut T) {
+    ask(handle, request, argument).unwrap();
+}
+
+fn ask<T>(handle: &File, request: Request<T>, argument: &mut T) -> Result<(), Errno> {
+    let number = libc::Ioctl::from(request.number());
+    // SAFETY: the request is of this type.
+    let answer = unsafe { libc::ioctl(handle.as_raw_fd(), number, ptr::from_mut(argument)) };
+    Errno::result(answer).map(drop)
+}
+
+fn abstract_name(name: &str) -> SocketAddr {
+    SocketAddr::from_abstract_name(name).unwrap()
+}
+
+/// Leaves it in the other end only.
+fn send(socket: &UnixStream, kept: File) {
+    let fds = [kept.as_raw_fd()];
+    let (bytes, rights) = ([IoSlice::new(b"x")], [ControlMessage::ScmRights(&fds)]);
+    sendmsg::<()>(socket.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None).unwrap();
+}
+
+struct Kept {
+    path: CString,
+    gid: u32,
+    uid: u32,
+}
+
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// A thread that shares all with this one but its descriptors.
+fn table_of_its_own(path: &str, call: &Call) {
+    let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+    let kept = Box::leak(Box::new(Kept {
+        path: CString::new(path).unwrap(),
+        gid: call.gid.as_raw(),
+        uid: call.uid.as_raw(),
+    }));
+    let stack = Box::leak(vec![0_u128; 1 << 12].into_boxed_slice());
+    let top = stack.as_mut_ptr_range().end;
+    // SAFETY: a stack and an argument that stay, and a function that returns never.
+    let thread = unsafe { libc::clone(keeps_apart, top.cast(), flags, ptr::from_mut(kept).cast()) };
+    Errno::result(thread).unwrap();
+    while !READY.load(Ordering::Acquire) {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Without the C library, to which this thread is unknown.
+extern "C" fn keeps_apart(kept: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: as it was given, for good.
+    let Kept { path, gid, uid } = unsafe { &*kept.cast::<Kept>() };
+    let (path, gid, uid) = (path.as_ptr(), *gid, *uid);
+    // SAFETY: a path that ends with NUL.
+    unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, libc::O_RDWR) };
+    // SAFETY: one number at the address.
+    unsafe { libc::syscall(libc::SYS_setgroups, 1, &raw const gid) };
+    // SAFETY: numbers.
+    unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
+    // SAFETY: numbers.
+    unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    READY.store(true, Ordering::Release);
+    loop {
+        // SAFETY: no arguments.
+        unsafe { libc::syscall(libc::SYS_pause) };
+    }
+}

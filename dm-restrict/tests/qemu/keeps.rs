@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A program that gives root up as QEMU does, and keeps something that it has got by it: it is
+//! ended in the call by which it makes sure that it is not root any more, and the log says why.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use crate::{
+    device::Loop,
+    refused::Settings,
+    stock::{NoStart, StockGuest, from_lab, wrapper},
+    support::{alone, in_place_of_qemu, scratch},
+};
+
+/// What a program in the place of QEMU says that keeps this, and its supervisor.
+fn keeping(what: &str) -> String {
+    let keeper = from_lab("XEN_LAB_KEEPER");
+    let script = wrapper(&format!("exec {keeper} '{what}' \"$@\""));
+    let _settings = Settings::new(&format!("program = {}\n", script.display()));
+    let NoStart { xl, qemu } =
+        StockGuest::create(true, Some(&in_place_of_qemu()), &[]).unwrap_err();
+    fs::remove_file(script).unwrap();
+    println!("{what}: {qemu}");
+    assert!(!qemu.contains("panicked"), "{what}: {xl}\n{qemu}");
+    qemu
+}
+
+/// One that keeps all of these, of each of which something is said.
+fn is_ended(kept: &[(&str, &str)]) {
+    let all: Vec<_> = kept.iter().map(|(what, _)| *what).collect();
+    let said = keeping(&all.join(","));
+    for (what, says) in kept {
+        assert!(said.contains(says), "{what}: no {says:?} in {said}");
+    }
+    for part in ["keeps what it must not", "the program is ended"] {
+        assert!(said.contains(part), "{all:?}: no {part:?} in {said}");
+    }
+    assert!(!said.contains("it goes on"), "{all:?}: {said}");
+}
+
+#[test]
+fn who_keeps_handles_of_its_guest_goes_on() {
+    let _alone = alone();
+    let said = keeping("handles-of-its-guest");
+    assert!(
+        said.contains("it goes on with handles-of-its-guest"),
+        "{said}"
+    );
+    assert!(!said.contains("is ended"), "{said}");
+}
+
+#[test]
+fn from_the_start_its_event_channels_are_its_guests() {
+    let _alone = alone();
+    let what = format!("what-it-is-given={}", from_lab("XEN_LAB_B"));
+    let said = keeping(&what);
+    for part in ["its event channels are its guest's", "it goes on with"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+/// Xen's devices where no launcher expects them: what is refused at the end does not depend on
+/// what could be opened before.
+struct Elsewhere(PathBuf);
+
+impl Elsewhere {
+    fn new() -> Self {
+        let at = scratch("elsewhere");
+        for kind in ["devtmpfs", "xenfs"] {
+            let path = at.join(kind);
+            fs::create_dir_all(&path).unwrap();
+            let mut mount = Command::new("mount");
+            mount.args(["-t", kind, kind]).arg(path);
+            assert!(mount.status().unwrap().success(), "{kind}");
+        }
+        Self(at)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        for kind in ["devtmpfs", "xenfs"] {
+            let _ = Command::new("umount").arg(self.0.join(kind)).status();
+        }
+    }
+}
+
+#[test]
+fn a_way_to_xen_is_not_kept() {
+    let _alone = alone();
+    let elsewhere = Elsewhere::new();
+    let kept = |how: &str, name: &str| format!("{how}={}", elsewhere.path(name));
+    let [privcmd, evtchn, gntdev, xenbus] = ["privcmd", "evtchn", "gntdev", "xenbus"]
+        .map(|name| kept("file", &format!("devtmpfs/xen/{name}")));
+    let of_xenfs = kept("to-read", "xenfs/privcmd");
+    // Restricted, and not to its guest.
+    let of_another = format!(
+        "a-handle-of-another={}:{}",
+        from_lab("XEN_LAB_B"),
+        elsewhere.path("devtmpfs/xen/privcmd")
+    );
+    is_ended(&[
+        (&privcmd, "5: privcmd, unrestricted: every domain"),
+        // The same driver's.
+        (&of_xenfs, "6: privcmd, unrestricted: every domain"),
+        (&evtchn, "evtchn, unrestricted: every domain"),
+        (&of_another, "privcmd, restricted to"),
+        (&gntdev, "gntdev, unrestricted"),
+        (&xenbus, "xenbus, there is no restricting it"),
+        (
+            "connection=/run/xenstored/socket",
+            "xenstored, there is no restricting it",
+        ),
+    ]);
+}
+
+#[test]
+fn nor_hidden_where_no_table_lists_it() {
+    let _alone = alone();
+    let elsewhere = Elsewhere::new();
+    let hidden = |how: &str| format!("{how}={}", elsewhere.path("devtmpfs/xen/privcmd"));
+    let nobody = "a local socket that nobody handed over";
+    is_ended(&[
+        (&hidden("in-a-pair"), "some wait in this socket"),
+        (&hidden("in-a-connection"), nobody),
+        (&hidden("in-the-place-of-another"), nobody),
+        ("datagrams", nobody),
+    ]);
+    // Where the kernel lets nobody look into it, that is said.
+    let said = keeping(&hidden("a-table-of-its-own"));
+    assert!(said.contains("5: privcmd, "), "{said}");
+    assert!(said.contains("the program is ended"), "{said}");
+}
+
+#[test]
+fn nor_a_file_or_device_of_dom0() {
+    let _alone = alone();
+    let disk = Loop::new();
+    let [held, mapped] = ["file", "mapped"].map(|what| format!("{what}={}", disk.device.display()));
+    is_ended(&[
+        ("to-read=/", "a directory"),
+        ("to-read=/etc/passwd", "a file from outside of its root"),
+        (
+            "as-its-output=/etc/passwd",
+            "a file from outside of its root",
+        ),
+        ("file=/dev/hvc0", "character device 229:0"),
+        (&held, "a block device"),
+        (&mapped, "device 7:"),
+    ]);
+}
