@@ -10,6 +10,7 @@ mod device;
 mod disk;
 mod ends;
 mod keeps;
+mod pace;
 mod refused;
 #[path = "../../../restrict/tests/stock_qemu/guest.rs"]
 mod stock;

@@ -114,25 +114,8 @@ impl Guest {
         let serial = scratch("serial");
         let disk = device.map_or_else(|| scratch("disk"), Path::to_owned);
         disk::make(&disk, times);
-        let to_file = format!("serial=\"file:{}\"", serial.display());
-        let of = |options: &str, path: &Path| {
-            format!(
-                "\"{options},format=raw,backendtype=qdisk,target={}\"",
-                path.display()
-            )
-        };
-        let disks: Vec<_> = [of("vdev=hda,access=rw", &disk)]
-            .into_iter()
-            .chain(cd.map(|cd| of("vdev=hdc,devtype=cdrom,access=ro", cd)))
-            .collect();
-        let from = format!("disk=[{}]", disks.join(","));
-        let lines = [
-            "boot=\"c\"",
-            // The firmware moves a sector by one request, not word by word.
-            "hdtype=\"ahci\"",
-            &to_file,
-            &from,
-        ];
+        let lines = Self::config(&serial, &disk, cd);
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
         let lines = [&lines, more].concat();
         let stock = StockGuest::create(true, Some(&in_place_of_qemu()), &lines)?;
         let record = record(stock.domid).unwrap();
@@ -143,6 +126,27 @@ impl Guest {
             times,
             record,
         })
+    }
+
+    /// Of a guest that boots from `disk`.
+    pub(crate) fn config(serial: &Path, disk: &Path, cd: Option<&Path>) -> [String; 4] {
+        let of = |options: &str, path: &Path| {
+            format!(
+                "\"{options},format=raw,backendtype=qdisk,target={}\"",
+                path.display()
+            )
+        };
+        let disks: Vec<_> = [of("vdev=hda,access=rw", disk)]
+            .into_iter()
+            .chain(cd.map(|cd| of("vdev=hdc,devtype=cdrom,access=ro", cd)))
+            .collect();
+        [
+            "boot=\"c\"".into(),
+            // The firmware moves a sector by one request, not word by word.
+            "hdtype=\"ahci\"".into(),
+            format!("serial=\"file:{}\"", serial.display()),
+            format!("disk=[{}]", disks.join(",")),
+        ]
     }
 
     /// Of its QEMU.

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How long a guest takes to start and to use its disk, next to stock `dm_restrict=1`: printed,
+//! not asserted.
+//!
+//!     cargo lab test pace:: -- --ignored --nocapture
+
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    disk,
+    stock::StockGuest,
+    support::{Guest, alone, in_place_of_qemu, scratch},
+};
+
+const ROUNDS: usize = 9;
+/// Each of them a read and a write.
+const TIMES: u16 = 500;
+
+/// Until `xl create` returned; from then until the guest runs; its requests.
+type Times = [Duration; 3];
+
+fn round(device_model: Option<&Path>) -> Times {
+    let (serial, disk) = (scratch("serial"), scratch("disk"));
+    disk::make(&disk, TIMES);
+    let lines = Guest::config(&serial, &disk, None);
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let begin = Instant::now();
+    let guest = StockGuest::create(true, device_model, &lines);
+    let created = begin.elapsed();
+    let guest = guest.unwrap_or_else(|no| panic!("xl: {}\nQEMU: {}", no.xl, no.qemu));
+    let until = |is_so: fn(&str) -> bool| {
+        while !fs::read_to_string(&serial).is_ok_and(|said| is_so(&said)) {
+            assert!(begin.elapsed() < Duration::from_secs(300), "it hangs");
+            thread::sleep(Duration::from_millis(20));
+        }
+        begin.elapsed()
+    };
+    let booted = until(|said| said.starts_with(disk::BOOTED));
+    let done = until(|said| said.ends_with(disk::DONE));
+    drop(guest);
+    let _ = (fs::remove_file(&serial), fs::remove_file(&disk));
+    [created, booted - created, done - booted]
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64()
+}
+
+#[test]
+#[ignore = "a measurement, where stock QEMU starts with dm_restrict=1: bookworm's"]
+fn beside_stock() {
+    let _alone = alone();
+    let (mut ours, mut stock) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(round(Some(&in_place_of_qemu())));
+        stock.push(round(None));
+    }
+    for (at, what) in ["xl create", "until the guest runs", "1000 disk requests"]
+        .into_iter()
+        .enumerate()
+    {
+        let of = |all: &[Times]| median(all.iter().map(|times| times[at]).collect());
+        let (ours, stock) = (of(&ours), of(&stock));
+        println!(
+            "{what}: {ours:.2} s, stock {stock:.2} s: {:.2}",
+            ours / stock
+        );
+    }
+}
