@@ -126,7 +126,8 @@ impl Slots {
     }
 
     /// Answers what waits as nobody would: with all ones. That of a server that gets no more
-    /// requests: Xen would forget who waits for it, and not wake them.
+    /// requests: Xen would forget who waits for it, and not wake them. What another thread is
+    /// answering is answered twice, which nobody sees: there is no other request to come.
     pub(crate) fn let_go(&self) {
         for (vcpu, port) in self.ports.iter().enumerate() {
             if self.slot(vcpu).answer(|_| u64::MAX) {
@@ -250,8 +251,8 @@ impl<'p> Slot<'p> {
         let at = vcpu * SLOT + FLAGS;
         assert!(at < page.len(), "vcpus are counted when the page is mapped");
         let flags = page.map().start().as_ptr().wrapping_add(at);
-        // SAFETY: inside the mapping, which lives as long as 'p; other threads
-        // have no access to the slot, and Xen is outside the memory model.
+        // SAFETY: inside the mapping, which lives as long as 'p; this process accesses the byte
+        // as an atomic only, and Xen is outside the memory model.
         let flags = unsafe { AtomicU8::from_ptr(flags) };
         Self { page, vcpu, flags }
     }

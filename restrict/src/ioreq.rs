@@ -4,6 +4,7 @@
 
 use std::{
     ops::RangeInclusive,
+    process,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -50,7 +51,8 @@ pub enum IoRange {
 }
 
 /// A server of one guest. Dropping destroys it: Xen then answers the guest's
-/// accesses itself, reads with all ones. A vcpu that waits for an answer goes on.
+/// accesses itself, reads with all ones. A vcpu that waits for an answer goes on. In a forked
+/// child dropping does nothing: the server is its parent's.
 #[derive(Debug)]
 pub struct IoreqServer {
     guest: Guest,
@@ -59,6 +61,8 @@ pub struct IoreqServer {
     enabled: AtomicBool,
     /// Xen has made its pages.
     has_pages: AtomicBool,
+    /// Whose child does not end it.
+    owner: u32,
     /// Of the last start.
     slots: Mutex<Option<Arc<Slots>>>,
     /// Gone once the server is destroyed.
@@ -94,6 +98,7 @@ impl Guest {
             buffered,
             enabled: AtomicBool::new(false),
             has_pages: AtomicBool::new(false),
+            owner: process::id(),
             slots: Mutex::new(None),
             ticket: Some(ticket),
         })
@@ -130,6 +135,7 @@ impl Guest {
             buffered: info.bufioreq_port != 0,
             enabled: AtomicBool::new(false),
             has_pages: AtomicBool::new(false),
+            owner: process::id(),
             slots: Mutex::new(None),
             // Until it is ours it is not destroyed.
             ticket: None,
@@ -344,6 +350,9 @@ impl IoreqServer {
         let Some(ticket) = self.ticket.take() else {
             return Ok(());
         };
+        if self.owner != process::id() {
+            return Ok(());
+        }
         if let Some(slots) = self.slots().take() {
             // Whatever else fails: they wait for nobody any more.
             let _ = self.set_enabled(false);

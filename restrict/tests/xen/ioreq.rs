@@ -129,6 +129,30 @@ fn who_waits_for_a_server_that_is_dropped_goes_on() {
 }
 
 #[test]
+fn a_forked_child_does_not_end_its_parents_server() {
+    let (_lock, guest) = guest_a();
+    let (events, server, mut requests) = server(&PORTS);
+    // SAFETY: the child drops, and ends at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        drop(server);
+        // SAFETY: without what the parent's threads would have done at its end.
+        unsafe { libc::_exit(7) };
+    }
+    let mut status = 0;
+    // SAFETY: its own child, and a place for its end.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7);
+    let running = guest.order(Order::Ports, 5);
+    let mut last = 0;
+    eventually("5 writes and reads", || {
+        serve(&mut requests, &events, complement(&mut last));
+        running.is_done()
+    });
+    assert_eq!(running.errors(), 0);
+}
+
+#[test]
 fn a_server_that_was_left_behind_is_taken_over_with_its_request() {
     let (_lock, guest) = guest_a();
     let (events, left, requests) = server(&PORTS);
