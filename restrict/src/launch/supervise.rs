@@ -314,6 +314,7 @@ impl Plan {
             control,
             sealing,
             promise,
+            broken: false,
             heard: ToPassOn::default(),
             log_denied: self.launch.log_denied,
             guest,

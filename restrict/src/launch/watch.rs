@@ -49,6 +49,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) sealing: Sealing,
     /// Of a QEMU that has not given root up yet.
     pub(crate) promise: Option<Promise>,
+    /// It did not keep it: it has been killed, whatever is asked of it meanwhile.
+    pub(crate) broken: bool,
     pub(crate) heard: ToPassOn,
     pub(crate) log_denied: bool,
     pub(crate) guest: Option<GuestLife>,
@@ -228,6 +230,7 @@ impl Watch<'_> {
         let answer = match outcome {
             None => return,
             Some(Outcome::Sealed) if self.record.sealed => Ok(()),
+            Some(Outcome::Sealed) if self.broken => Err("the program is ended".to_owned()),
             Some(Outcome::Sealed) if !self.redeemed() => return,
             Some(Outcome::Sealed) => {
                 self.record.sealed = true;
@@ -273,6 +276,7 @@ impl Watch<'_> {
     fn end(&mut self, reason: &str) {
         (self.tell)(Event::Warning(format!("{reason}: the program is ended")));
         self.promise = None;
+        self.broken = true;
         if let Some(program) = self.started.processes.program {
             // A child that was not waited for: the number is nobody else's.
             let _ = kill(program, Signal::SIGKILL);
