@@ -30,9 +30,15 @@ pub(super) fn compare(guest: &Guest) {
             });
             // The one during which that began.
             model.line();
-            let mut round = || model.line().and_then(|line| line.parse::<f64>().ok());
+            let mut round = || {
+                let line = model.line();
+                // A row can take minutes: something is seen of it.
+                eprint!(".");
+                line.and_then(|line| line.parse::<f64>().ok())
+            };
             let rounds = (0..ROUNDS).map(|_| round().expect("it serves")).collect();
             let (time, spread) = median(rounds);
+            eprintln!();
             let rate = *alone.get_or_insert(time) / time;
             let busy = if vcpu {
                 ", and its guest's processor"

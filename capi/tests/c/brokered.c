@@ -52,7 +52,7 @@ static int confined(uint32_t first, uint16_t b) {
     copy.domid = b;
     REFUSED(EPERM, xr_gntdev_copy(given.gntdev, &copy, 1));
 
-    CHECK(xr_seal(NULL) > 0);
+    CHECK(xr_seal(NULL) >= 0);
     CHECK(word(pages, 16) == written(given.domid, 0, 16));
     CHECK(xr_close(pages) == 0 && xr_close(given.gntdev) == 0 && xr_close(given.evtchn) == 0);
     puts("mapped and copied by a broker");
