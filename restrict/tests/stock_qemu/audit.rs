@@ -7,12 +7,14 @@ use xen_restrict::{
     EventChannel, GuestId, PrivCmd,
     audit::{Expectation, HandleState, Report, Verdict, audit},
     confine::{
-        Mechanism::{self, Capabilities, Identity, IpcNs, MountNs, Rlimits, Root, XenRequests},
+        Mechanism::{
+            self, Capabilities, Fds, Identity, IpcNs, MountNs, Rlimits, Root, XenRequests,
+        },
         Profile,
     },
 };
 
-use crate::guest::{StockGuest, fails_restricted};
+use crate::guest::{StockGuest, eventually, fails_restricted};
 
 fn failing(report: &Report) -> BTreeSet<Mechanism> {
     let findings = report
@@ -27,6 +29,13 @@ fn libxl() -> Expectation {
         profile: Profile::Libxl,
         ..Expectation::default()
     }
+}
+
+/// When libxl has hung up, whose last question to QEMU may be under way.
+fn audit_at_rest(guest: &StockGuest) -> Report {
+    let look = || audit(guest.pid, &libxl()).unwrap();
+    eventually("libxl has hung up", || !failing(&look()).contains(&Fds));
+    look()
 }
 
 /// What a restricted privcmd and evtchn handle is worth on this dom0's kernel, where no
@@ -45,7 +54,7 @@ fn worth() -> [Verdict; 2] {
 #[test]
 fn with_dm_restrict_all_but_the_filter_is_there() {
     let guest = StockGuest::start(true);
-    let report = audit(guest.pid, &libxl()).unwrap();
+    let report = audit_at_rest(&guest);
     let mut expected = BTreeSet::from([XenRequests]);
     if fails_restricted() {
         // The limit on files was lifted, or it would not run.
@@ -93,7 +102,7 @@ fn with_dm_restrict_all_but_the_filter_is_there() {
 #[test]
 fn without_dm_restrict_little_is() {
     let guest = StockGuest::start(false);
-    let report = audit(guest.pid, &libxl()).unwrap();
+    let report = audit_at_rest(&guest);
     let expected = BTreeSet::from([
         Identity,
         Capabilities,
