@@ -6,9 +6,11 @@
 //! it goes on.
 
 mod calls;
+mod devices;
 mod filters;
 mod given_up;
 pub(in crate::confine) mod handles;
+mod procs;
 mod root;
 
 #[cfg(test)]
