@@ -4,7 +4,13 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt as _,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            net::{SocketAddr, UnixListener},
+            process::CommandExt as _,
+        },
+    },
     process::{Child, Command},
 };
 
@@ -98,4 +104,31 @@ fn devices() {
     ] {
         assert!(said.contains(&there), "no {there}: {said}");
     }
+}
+
+#[test]
+fn sockets_of_others() {
+    let _alone = alone();
+    let path = scratch("listens");
+    let listener = UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let name = SocketAddr::from_abstract_name("listens").unwrap();
+    let by_name = UnixListener::bind_addr(&name).unwrap();
+    by_name.set_nonblocking(true).unwrap();
+    let tried = [
+        format!("connects={}", path.display()),
+        "connects-by-name=listens".into(),
+    ];
+    is_refused(&tried);
+    // Its network is dom0's: there the name is to be found.
+    let said = keeping_with(&tried.join(","), "without = root\nwithout = net-ns\n");
+    assert!(
+        said.contains("connects-by-name ") && !said.contains(": reached"),
+        "{said}"
+    );
+    for listener in [listener, by_name] {
+        let error = listener.accept().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    }
+    fs::remove_file(path).unwrap();
 }

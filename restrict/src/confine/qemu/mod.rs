@@ -6,6 +6,7 @@
 //! it goes on.
 
 mod calls;
+pub(in crate::confine) mod connects;
 mod devices;
 mod filters;
 mod given_up;
