@@ -24,7 +24,7 @@ use nix::{
 };
 use xen_sys::{Request, evtchn, privcmd};
 
-use crate::Call;
+use crate::{Call, reach};
 
 const PRIVCMD: &str = "/dev/xen/privcmd";
 
@@ -55,27 +55,19 @@ fn keep_one(what: &str, call: &Call) {
         "as-its-output" => dup2_stdout(File::open(value).unwrap()).unwrap(),
         "connection" => forget(UnixStream::connect(value).unwrap()),
         "datagrams" => {
-            let other = UnixDatagram::bind_addr(&abstract_name(what)).unwrap();
-            let socket = UnixDatagram::unbound().unwrap();
-            socket.connect_addr(&abstract_name(what)).unwrap();
-            forget((other, socket));
+            // Of which it could be a peer itself.
+            let socket = UnixDatagram::bind_addr(&abstract_name(what)).unwrap();
+            forget(socket);
         }
         "in-a-pair" => {
             let (one, other) = UnixStream::pair().unwrap();
             send(&one, open(value));
             forget((one, other));
         }
-        "in-a-connection" => {
-            let listener = UnixListener::bind_addr(&abstract_name(what)).unwrap();
-            let client = UnixStream::connect_addr(&abstract_name(what)).unwrap();
-            send(&client, open(value));
-            forget(listener);
-        }
+        "a-listener" => forget(UnixListener::bind_addr(&abstract_name(what)).unwrap()),
         "in-the-place-of-another" => {
             // By its number it was handed over.
             let listener = UnixListener::bind_addr(&abstract_name(what)).unwrap();
-            let client = UnixStream::connect_addr(&abstract_name(what)).unwrap();
-            send(&client, open(value));
             // SAFETY: nobody in this process owns that number.
             Errno::result(unsafe { libc::dup2(listener.as_raw_fd(), 3) }).unwrap();
         }
@@ -87,7 +79,7 @@ fn keep_one(what: &str, call: &Call) {
             assert_ne!(at, libc::MAP_FAILED);
         }
         "a-table-of-its-own" => table_of_its_own(value, call),
-        other => panic!("{other} is nothing to keep"),
+        other => reach::reach(other, value),
     }
 }
 

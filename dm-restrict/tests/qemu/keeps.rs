@@ -12,10 +12,15 @@ use crate::{
 };
 
 /// What a program in the place of QEMU says that keeps this, and its supervisor.
-fn keeping(what: &str) -> String {
+pub(crate) fn keeping(what: &str) -> String {
+    keeping_with(what, "")
+}
+
+/// The same, with more settings.
+pub(crate) fn keeping_with(what: &str, settings: &str) -> String {
     let keeper = from_lab("XEN_LAB_KEEPER");
     let script = wrapper(&format!("exec {keeper} '{what}' \"$@\""));
-    let _settings = Settings::new(&format!("program = {}\n", script.display()));
+    let _settings = Settings::new(&format!("program = {}\n{settings}", script.display()));
     let NoStart { xl, qemu } =
         StockGuest::create(true, Some(&in_place_of_qemu()), &[]).unwrap_err();
     fs::remove_file(script).unwrap();
@@ -26,8 +31,12 @@ fn keeping(what: &str) -> String {
 
 /// One that keeps all of these, of each of which something is said.
 fn is_ended(kept: &[(&str, &str)]) {
+    is_ended_with(kept, "");
+}
+
+fn is_ended_with(kept: &[(&str, &str)], settings: &str) {
     let all: Vec<_> = kept.iter().map(|(what, _)| *what).collect();
-    let said = keeping(&all.join(","));
+    let said = keeping_with(&all.join(","), settings);
     for (what, says) in kept {
         assert!(said.contains(says), "{what}: no {says:?} in {said}");
     }
@@ -58,14 +67,17 @@ fn from_the_start_its_event_channels_are_its_guests() {
     }
 }
 
-/// Xen's devices where no launcher expects them: what is refused at the end does not depend on
-/// what could be opened before.
-struct Elsewhere(PathBuf);
+/// What is refused at the end does not depend on what could be opened before.
+const ALL_TO_BE_OPENED: &str = "without = root\n";
+const KINDS: [&str; 3] = ["devtmpfs", "xenfs", "proc"];
+
+/// Devices and processes where no launcher expects them.
+pub(crate) struct Elsewhere(PathBuf);
 
 impl Elsewhere {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let at = scratch("elsewhere");
-        for kind in ["devtmpfs", "xenfs"] {
+        for kind in KINDS {
             let path = at.join(kind);
             fs::create_dir_all(&path).unwrap();
             let mut mount = Command::new("mount");
@@ -75,14 +87,14 @@ impl Elsewhere {
         Self(at)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        for kind in ["devtmpfs", "xenfs"] {
+        for kind in KINDS {
             let _ = Command::new("umount").arg(self.0.join(kind)).status();
         }
     }
@@ -102,31 +114,42 @@ fn a_way_to_xen_is_not_kept() {
         from_lab("XEN_LAB_B"),
         elsewhere.path("devtmpfs/xen/privcmd")
     );
-    is_ended(&[
-        (&privcmd, "5: privcmd, unrestricted: every domain"),
+    let kept = [
+        (privcmd.as_str(), "5: privcmd, unrestricted: every domain"),
         // The same driver's.
-        (&of_xenfs, "6: privcmd, unrestricted: every domain"),
-        (&evtchn, "evtchn, unrestricted: every domain"),
-        (&of_another, "privcmd, restricted to"),
-        (&gntdev, "gntdev, unrestricted"),
-        (&xenbus, "xenbus, there is no restricting it"),
+        (of_xenfs.as_str(), "6: privcmd, unrestricted: every domain"),
+        (evtchn.as_str(), "evtchn, unrestricted: every domain"),
+        (of_another.as_str(), "privcmd, restricted to"),
+        (gntdev.as_str(), "gntdev, unrestricted"),
+        (xenbus.as_str(), "xenbus, there is no restricting it"),
         (
             "connection=/run/xenstored/socket",
             "xenstored, there is no restricting it",
         ),
+    ];
+    is_ended_with(&kept, ALL_TO_BE_OPENED);
+    // As it is.
+    let here = format!(
+        "a-handle-of-another={}:/dev/xen/privcmd",
+        from_lab("XEN_LAB_B")
+    );
+    is_ended(&[
+        ("file=/dev/xen/privcmd", "5: privcmd, unrestricted"),
+        ("file=/dev/xen/gntdev", "gntdev, unrestricted"),
+        (&here, "privcmd, restricted to"),
+        kept[6],
     ]);
 }
 
 #[test]
 fn nor_hidden_where_no_table_lists_it() {
     let _alone = alone();
-    let elsewhere = Elsewhere::new();
-    let hidden = |how: &str| format!("{how}={}", elsewhere.path("devtmpfs/xen/privcmd"));
+    let hidden = |how: &str| format!("{how}=/dev/xen/privcmd");
     let nobody = "a local socket that nobody handed over";
     is_ended(&[
         (&hidden("in-a-pair"), "some wait in this socket"),
-        (&hidden("in-a-connection"), nobody),
-        (&hidden("in-the-place-of-another"), nobody),
+        ("a-listener", nobody),
+        ("in-the-place-of-another", nobody),
         ("datagrams", nobody),
     ]);
     // Where the kernel lets nobody look into it, that is said.
@@ -147,8 +170,13 @@ fn nor_a_file_or_device_of_dom0() {
             "as-its-output=/etc/passwd",
             "a file from outside of its root",
         ),
-        ("file=/dev/hvc0", "character device 229:0"),
-        (&held, "a block device"),
-        (&mapped, "device 7:"),
     ]);
+    is_ended_with(
+        &[
+            ("file=/dev/hvc0", "character device 229:0"),
+            (&held, "a block device"),
+            (&mapped, "device 7:"),
+        ],
+        ALL_TO_BE_OPENED,
+    );
 }

@@ -11,6 +11,7 @@ mod disk;
 mod ends;
 mod keeps;
 mod pace;
+mod reaches;
 mod refused;
 #[path = "../../../restrict/tests/stock_qemu/guest.rs"]
 mod stock;

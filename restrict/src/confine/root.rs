@@ -147,12 +147,24 @@ fn build_and_enter(
     Ok(socket)
 }
 
-/// Mounts a proc(5) of the caller's pid namespace, with nothing but its processes.
-/// The caller is in the new root.
-pub(crate) fn mount_proc() -> Result<(), MechanismError> {
+/// A proc(5).
+#[derive(Clone, Copy)]
+pub(crate) enum Proc {
+    /// As far as its files allow it.
+    Writable,
+    ReadOnly,
+}
+
+/// Mounts one of the caller's pid namespace, with nothing but its processes. The caller is in
+/// the new root.
+pub(crate) fn mount_proc(proc: Proc) -> Result<(), MechanismError> {
     let attributes = Attributes::NO_SUID
         .and(Attributes::NO_DEV)
         .and(Attributes::NO_EXEC);
+    let attributes = match proc {
+        Proc::Writable => attributes,
+        Proc::ReadOnly => attributes.and(Attributes::READ_ONLY),
+    };
     // Linux 5.8; without it there would be all of /proc/sys.
     let options: &[(&CStr, &CStr)] = &[(c"subset", c"pid"), (c"hidepid", c"invisible")];
     let proc = new_filesystem(c"proc", options, attributes);

@@ -44,7 +44,7 @@ pub(crate) struct Child<'a> {
     pub(crate) only_fds: bool,
     /// `cgroup.procs` of its control group.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
-    pub(crate) mount_proc: bool,
+    pub(crate) proc: Option<root::Proc>,
     /// The bounding set and the secure bits too.
     pub(crate) for_good: bool,
     /// What a program keeps that gives root up itself.
@@ -115,8 +115,8 @@ impl Child<'_> {
         if has(M::CgroupNs) {
             namespaces::own(M::CgroupNs)?;
         }
-        if self.mount_proc {
-            root::mount_proc()?;
+        if let Some(proc) = self.proc {
+            root::mount_proc(proc)?;
         }
         if has(M::Session) {
             session::start()?;

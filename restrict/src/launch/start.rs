@@ -42,7 +42,7 @@ use crate::confine::{
     fds::null,
     named::{self, Copied},
     namespaces, qemu,
-    root::{self, Change},
+    root::{self, Change, Proc},
     xen_requests::Mapping,
 };
 
@@ -190,7 +190,7 @@ impl Plan {
             asked: &self.launch.limits,
             fds,
             cgroup: leaf.as_ref().map(Leaf::procs),
-            mount_proc: self.contents.proc,
+            proc: self.proc(),
             only_fds: has(Mechanism::Fds),
             for_good: has(Mechanism::Capabilities) && self.launch.profile == Profile::Strict,
             root_with: start
@@ -254,6 +254,16 @@ impl Plan {
         Ok(started)
     }
 
+    /// Dom0's would lead a QEMU that is root to where others have their roots, and these are
+    /// not read-only.
+    fn proc(&self) -> Option<Proc> {
+        let qemus = self.launch.qemu.is_some() && self.applies(Mechanism::Root);
+        if qemus && self.applies(Mechanism::PidNs) {
+            return Some(Proc::ReadOnly);
+        }
+        self.contents.proc.then_some(Proc::Writable)
+    }
+
     /// In the new namespaces: the root directory, init, and the child.
     fn inside(
         &self,
@@ -268,7 +278,8 @@ impl Plan {
         let mut goal = None;
         let mut init_ready = None;
         if let (Some(start), true) = (&self.launch.qemu, self.applies(Mechanism::Root)) {
-            goal = qemu::read_only(start.chroot().map(PathBuf::as_path), &copied)?;
+            let chroot = start.chroot().map(PathBuf::as_path);
+            goal = qemu::read_only(chroot, &copied, start.files())?;
             drop(copied);
         } else if self.applies(Mechanism::Root) {
             let change = match self.launch.profile {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A QEMU that opens the device of event channels gets a handle that is restricted already
-//! ([`qemu::handles`]).
+//! ([`qemu::handles`]), and one that connects to xenstored a connection
+//! ([`qemu::connects`]).
 
 use std::{
     io,
@@ -9,7 +10,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{Answer, Denial, Notifier, Served, qemu};
+use super::{Answer, Denial, Notifier, Served, low_half, qemu};
 use crate::GuestId;
 
 /// What somebody gets who opens the device.
@@ -33,6 +34,8 @@ struct Gift {
 }
 /// `SECCOMP_ADDFD_FLAG_SEND` (Linux 5.14): the call's result is the new number.
 const SEND: u32 = 2;
+/// `SECCOMP_ADDFD_FLAG_SETFD` (Linux 5.9): the number is given, and replaced.
+const SET: u32 = 1;
 /// `SECCOMP_IOCTL_NOTIF_ADDFD` of Linux's `linux/seccomp.h`.
 const ADD_FD: libc::Ioctl = 0x4018_2103;
 
@@ -41,6 +44,14 @@ impl Notifier {
     pub(super) fn hand_over(&mut self, call: &libc::seccomp_notif) -> io::Result<Option<Served>> {
         let opens = qemu::handles::opens(&call.data);
         let done = |answered: io::Result<()>| answered.map(|()| Some(Served::Nothing));
+        if qemu::connects::connects(&call.data) {
+            return match self.handles {
+                _ if self.sealed => Ok(None),
+                Handles::NotAsked => Ok(None),
+                Handles::OfItsOwn => self.refuse(call).map(Some),
+                Handles::RestrictedTo(_) => self.connect(call).map(Some),
+            };
+        }
         match self.handles {
             Handles::OfItsOwn if opens => done(self.answer(call.id, Answer::LetThrough)),
             Handles::RestrictedTo(guest) if !self.sealed => {
@@ -52,28 +63,45 @@ impl Notifier {
                     return Ok(None);
                 }
                 let handle = qemu::handles::open(guest);
-                match handle.and_then(|handle| self.give(call.id, &handle)) {
+                match handle.and_then(|handle| self.give(call.id, &handle, None)) {
                     Ok(()) => Ok(Some(Served::Nothing)),
-                    Err(_) => {
-                        self.answer(call.id, Answer::Fails(Errno::EACCES))?;
-                        Ok(Some(Served::Refused(Denial {
-                            errno: Errno::EACCES,
-                            ..Denial::of(&call.data, call.pid)
-                        })))
-                    }
+                    Err(_) => self.refuse(call).map(Some),
                 }
             }
             _ => Ok(None),
         }
     }
 
-    /// Answers a call with the number of a new descriptor of the caller's.
-    fn give(&self, id: u64, handle: &OwnedFd) -> io::Result<()> {
+    fn refuse(&mut self, call: &libc::seccomp_notif) -> io::Result<Served> {
+        self.answer(call.id, Answer::Fails(Errno::EACCES))?;
+        Ok(Served::Refused(Denial {
+            errno: Errno::EACCES,
+            ..Denial::of(&call.data, call.pid)
+        }))
+    }
+
+    /// The caller's socket becomes one that is connected to xenstored; to others none is.
+    fn connect(&mut self, call: &libc::seccomp_notif) -> io::Result<Served> {
+        let number = low_half(call.data.args[0]);
+        let given = qemu::connects::to_xenstored(call.pid, &call.data)
+            .then(|| self.give(call.id, &qemu::connects::connected()?, Some(number)));
+        match given {
+            Some(Ok(())) => {
+                self.answer(call.id, Answer::Done)?;
+                Ok(Served::Nothing)
+            }
+            Some(Err(_)) | None => self.refuse(call),
+        }
+    }
+
+    /// Gives the caller a descriptor: by a number of its own, or a new one, which is the
+    /// answer then.
+    fn give(&self, id: u64, handle: &OwnedFd, number: Option<u32>) -> io::Result<()> {
         let mut gift = Gift {
             id,
-            flags: SEND,
+            flags: if number.is_some() { SET } else { SEND },
             fd: handle.as_raw_fd().cast_unsigned(),
-            number: 0,
+            number: number.unwrap_or(0),
             new_flags: libc::O_CLOEXEC.cast_unsigned(),
         };
         let (listener, gift) = (self.listener.as_raw_fd(), &raw mut gift);

@@ -44,13 +44,17 @@ pub(in crate::confine) fn opens_events(thread: u32, call: &libc::seccomp_data) -
 /// As much as tells it from others.
 fn path_at(thread: u32, address: u64) -> io::Result<Vec<u8>> {
     let mut bytes = [0; 32];
-    let memory = File::open(format!("/proc/{thread}/mem"))?;
-    let length = memory.read_at(&mut bytes, address)?;
+    let length = read_memory(thread, address, &mut bytes)?;
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     match text.len() < length {
         true => Ok(text.to_vec()),
         false => Err(io::ErrorKind::InvalidData.into()),
     }
+}
+
+/// Gives how much there was.
+pub(super) fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> io::Result<usize> {
+    File::open(format!("/proc/{thread}/mem"))?.read_at(into, address)
 }
 
 /// A new handle.

@@ -6,9 +6,12 @@
 //! it goes on.
 
 mod calls;
+pub(in crate::confine) mod connects;
+mod devices;
 mod filters;
 mod given_up;
 pub(in crate::confine) mod handles;
+mod procs;
 mod root;
 
 #[cfg(test)]

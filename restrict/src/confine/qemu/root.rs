@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a QEMU sees of dom0's files: until its own chroot all of them, read-only but for its
-//! disks, with a /run that has xenstored's sockets only; from then on none.
+//! disks, without other processes and most devices, with a /run that has xenstored's sockets
+//! only; from then on none.
 
 use std::{
     io::{self, Read as _},
@@ -8,7 +9,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -18,7 +19,7 @@ use nix::{
     unistd::{chdir, pivot_root},
 };
 
-use super::given_up::Inode;
+use super::{devices::Devices, given_up::Inode, procs};
 use crate::confine::{
     mechanism::MechanismError,
     mounts::{Attributes, Tree, attach, new_filesystem, seal_mount, set_all},
@@ -31,26 +32,20 @@ use crate::confine::{
 const RUN: &str = "/run";
 /// What is left of it.
 const XENSTORED: &str = "/run/xenstored";
-/// Devices that are a power over all domains, and that QEMU has no use for, or is given
-/// ([`super::handles`]).
-const POWERS: [&str; 4] = [
-    "/dev/xen/evtchn",
-    "/dev/xen/gntalloc",
-    "/dev/xen/xenbus",
-    "/dev/xen/xenbus_backend",
-];
-/// The same by other names.
-const XENFS: &str = "/proc/xen";
 
-/// Makes all that is mounted read-only, but for `disks`, and puts an empty directory to where
-/// QEMU will go. Gives that directory. The caller is in a mount namespace of its own, and
+/// Makes all that is mounted read-only, but for `disks`, with no devices but those that QEMU
+/// needs and those of `files`, hides dom0's processes, and puts an empty directory to where QEMU
+/// will go. Gives that directory. The caller is in a mount namespace of its own, and
 /// `chroot` has no symbolic link in it.
 pub(crate) fn read_only(
     chroot: Option<&Path>,
     disks: &[Copied],
+    files: &[PathBuf],
 ) -> Result<Option<Inode>, MechanismError> {
-    let base = Attributes::NO_SUID.and(Attributes::READ_ONLY);
-    let nothing = base.and(Attributes::NO_DEV).and(Attributes::NO_EXEC);
+    let base = Attributes::NO_SUID
+        .and(Attributes::READ_ONLY)
+        .and(Attributes::NO_DEV);
+    let nothing = base.and(Attributes::NO_EXEC);
     let (run, xenstored) = (Path::new(RUN), Path::new(XENSTORED));
     let at = |path: &Path| open_path(None, path).map_err(|error| of_path(path, "open it", &error));
     // Before it is hidden.
@@ -62,6 +57,9 @@ pub(crate) fn read_only(
                 .map_err(|error| of_path(xenstored, "copy its mount", &error))?,
         ),
     };
+    let devices = Devices::copy(files)?;
+    let proc = open_path(None, Path::new("/proc")).and_then(|proc| mounts(&proc));
+    let mounts = proc.map_err(|error| failed("read what is mounted", &error))?;
     set_all(at(Path::new("/"))?.as_fd(), base)
         .map_err(|error| failed("make all mounts read-only (Linux 5.12)", &error))?;
     for Copied { path, tree, .. } in disks {
@@ -69,8 +67,9 @@ pub(crate) fn read_only(
             .map_err(|error| of_path(path, "mount it", &error))?;
     }
 
-    if chroot.is_some() {
-        hide_powers(nothing)?;
+    devices.mount()?;
+    for path in procs::of(&mounts) {
+        hide(&path, nothing)?;
     }
     let hidden = tmpfs(run, run)?;
     if let Some(sockets) = &sockets {
@@ -95,24 +94,22 @@ pub(crate) fn read_only(
     Ok(goal)
 }
 
-/// Where QEMU would find them there is what cannot be opened.
-fn hide_powers(nothing: Attributes) -> Result<(), MechanismError> {
-    for path in POWERS.iter().map(Path::new) {
-        let node = match open_path(None, path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            node => node.map_err(|error| of_path(path, "open it", &error))?,
-        };
-        open_path(None, Path::new("/dev/null"))
-            .and_then(|null| Tree::copy(null.as_fd(), nothing)?.mount(node.as_fd()))
-            .map_err(|error| of_path(path, "mount /dev/null on it", &error))?;
-    }
-    let xenfs = Path::new(XENFS);
-    if xenfs.is_dir() {
-        let empty = tmpfs(xenfs, xenfs)?;
-        seal_mount(empty.as_fd(), nothing)
-            .map_err(|error| of_path(xenfs, "make it read-only", &error))?;
-    }
-    Ok(())
+/// Puts an empty directory in its place; what is hidden already may be not there.
+fn hide(path: &Path, nothing: Attributes) -> Result<(), MechanismError> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // One file of it.
+        Ok(found) if !found.is_dir() => {
+            return open_path(None, Path::new("/dev/null"))
+                .and_then(|null| {
+                    Tree::copy(null.as_fd(), nothing)?.mount(open_path(None, path)?.as_fd())
+                })
+                .map_err(|error| of_path(path, "mount /dev/null on it", &error));
+        }
+        found => found.map_err(|error| of_path(path, "look at it", &error))?,
+    };
+    let empty = tmpfs(path, path)?;
+    seal_mount(empty.as_fd(), nothing).map_err(|error| of_path(path, "make it read-only", &error))
 }
 
 /// Makes an empty file system and mounts it.

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What it tries as root, before it gives that up. It says what came of it.
+
+use std::{
+    ffi::CString,
+    fs::OpenOptions,
+    io,
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixStream},
+    },
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, openat},
+    sys::stat::Mode,
+};
+
+pub(crate) fn reach(how: &str, value: &str) {
+    let reached = match how {
+        "opens" => OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(value)
+            .map(drop),
+        "connects" => UnixStream::connect(value).map(drop),
+        "connects-by-name" => SocketAddr::from_abstract_name(value)
+            .and_then(|address| UnixStream::connect_addr(&address))
+            .map(drop),
+        "another-root" => another_root(value),
+        other => panic!("{other} is nothing to keep or to reach"),
+    };
+    match reached {
+        Ok(()) => println!("{how} {value}: reached"),
+        Err(error) => println!("{how} {value}: {error}"),
+    }
+}
+
+/// `PROC/PID/root:FILE`: a thread of the uid of that process opens its root directory, and
+/// another one, which is still root, makes a file there.
+fn another_root(value: &str) -> io::Result<()> {
+    let (root, file) = value.split_once(':').unwrap();
+    let root = CString::new(root).unwrap();
+    let opened = thread::spawn(move || as_nobody(&root)).join().unwrap()?;
+    let flags = OFlag::O_CREAT | OFlag::O_RDWR;
+    openat(&opened, file, flags, Mode::S_IRUSR)?;
+    Ok(())
+}
+
+fn as_nobody(path: &CString) -> io::Result<OwnedFd> {
+    const NOBODY: libc::uid_t = 65534;
+    // Of this thread only, as the C library would not do it.
+    // SAFETY: numbers.
+    let gids = unsafe { libc::syscall(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY) };
+    Errno::result(gids)?;
+    // SAFETY: numbers.
+    let uids = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+    Errno::result(uids)?;
+    // SAFETY: a path that ends with NUL.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: it is new.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

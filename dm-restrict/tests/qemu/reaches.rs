@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a program in the place of QEMU cannot reach while it is root. Files are tried without the
+//! mechanism that stops it, too: it is there to be reached.
+
+use std::{
+    fs,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            net::{SocketAddr, UnixListener},
+            process::CommandExt as _,
+        },
+    },
+    process::{Child, Command},
+};
+
+use crate::{
+    device::Loop,
+    keeps::{Elsewhere, keeping, keeping_with},
+    support::{alone, scratch},
+};
+
+/// None of these is reached.
+fn is_refused(tried: &[String]) {
+    let said = keeping(&tried.join(","));
+    for what in tried {
+        let (how, value) = what.split_once('=').unwrap();
+        assert!(said.contains(&format!("{how} {value}: ")), "{what}: {said}");
+    }
+    assert!(!said.contains(": reached"), "{said}");
+}
+
+/// A process without any capability.
+struct Nobody(Child);
+
+impl Nobody {
+    fn new() -> Self {
+        let mut sleep = Command::new("sleep");
+        let child = sleep.arg("1000").uid(65534).gid(65534).spawn().unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Nobody {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_root_directory_of_another_process() {
+    let _alone = alone();
+    let nobody = Nobody::new();
+    let pid = nobody.0.id();
+    let elsewhere = Elsewhere::new();
+    let made = scratch("made");
+    let file = made.to_string_lossy().trim_start_matches('/').to_owned();
+    let tried = [
+        format!("another-root=/proc/{pid}/root:{file}"),
+        format!("another-root={}/{pid}/root:{file}", elsewhere.path("proc")),
+        format!("another-root=/proc/1/root:{file}"),
+        format!("another-root=/proc/self/root:{file}"),
+    ];
+    is_refused(&tried);
+    assert!(!made.exists());
+    // Without an own pid namespace, too.
+    let said = keeping_with(&tried.join(","), "without = pid-ns\n");
+    assert!(said.contains("another-root ") && !said.contains(": reached"));
+    assert!(!made.exists());
+
+    let said = keeping_with(&tried[0], "without = root\n");
+    assert!(said.contains(": reached"), "{said}");
+    fs::remove_file(made).unwrap();
+}
+
+#[test]
+fn devices() {
+    let _alone = alone();
+    let disk = Loop::new();
+    let elsewhere = Elsewhere::new();
+    let name = disk.device.file_name().unwrap().to_string_lossy();
+    let mut tried = [
+        "loop-control",
+        "kmsg",
+        "mem",
+        "hvc0",
+        "xen/evtchn",
+        "xen/gntalloc",
+        "xen/xenbus",
+        &name,
+    ]
+    .map(|name| format!("opens={}", elsewhere.path(&format!("devtmpfs/{name}"))))
+    .to_vec();
+    tried.extend(["kmsg", "hvc0", "xen/xenbus", &name].map(|name| format!("opens=/dev/{name}")));
+    tried.push(format!("opens={}", elsewhere.path("xenfs/xenbus")));
+    is_refused(&tried);
+
+    let said = keeping_with(&tried.join(","), "without = root\n");
+    for there in [
+        format!("opens {}: reached", disk.device.display()),
+        "opens /dev/hvc0: reached".into(),
+        "opens /dev/xen/xenbus: reached".into(),
+    ] {
+        assert!(said.contains(&there), "no {there}: {said}");
+    }
+}
+
+#[test]
+fn sockets_of_others() {
+    let _alone = alone();
+    let path = scratch("listens");
+    let listener = UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let name = SocketAddr::from_abstract_name("listens").unwrap();
+    let by_name = UnixListener::bind_addr(&name).unwrap();
+    by_name.set_nonblocking(true).unwrap();
+    let tried = [
+        format!("connects={}", path.display()),
+        "connects-by-name=listens".into(),
+    ];
+    is_refused(&tried);
+    // Its network is dom0's: there the name is to be found.
+    let said = keeping_with(&tried.join(","), "without = root\nwithout = net-ns\n");
+    assert!(
+        said.contains("connects-by-name ") && !said.contains(": reached"),
+        "{said}"
+    );
+    for listener in [listener, by_name] {
+        let error = listener.accept().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    }
+    fs::remove_file(path).unwrap();
+}

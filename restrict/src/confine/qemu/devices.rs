@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Devices that a QEMU which is root can open. Those of no other name can it open nowhere: all
+//! that is mounted is mounted without devices.
+
+use std::{
+    io,
+    os::{fd::AsFd as _, unix::fs::FileTypeExt as _},
+    path::{Path, PathBuf},
+};
+
+use crate::confine::{
+    mechanism::MechanismError,
+    mounts::{Attributes, Tree},
+    root::{of_path, open_path},
+};
+
+/// Event channels are given by [`super::handles`].
+const DEVICES: [&str; 10] = [
+    // Pseudo terminals: a file system of devices.
+    "/dev/pts",
+    "/dev/ptmx",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/xen/privcmd",
+    "/dev/xen/hypercall",
+    // Opened to ask whether grants can be copied; they cannot.
+    "/dev/xen/gntdev",
+];
+
+/// Copies of them and of those of `files` that are devices, by their paths.
+pub(super) struct Devices(Vec<(PathBuf, Tree)>);
+
+impl Devices {
+    pub(super) fn copy(files: &[PathBuf]) -> Result<Self, MechanismError> {
+        let attributes = Attributes::NO_SUID
+            .and(Attributes::READ_ONLY)
+            .and(Attributes::NO_EXEC);
+        let disks = files.iter().filter(|path| is_block_device(path));
+        let all = DEVICES.iter().map(Path::new);
+        let mut copies = Vec::new();
+        for path in all.chain(disks.map(PathBuf::as_path)) {
+            match open_path(None, path).and_then(|at| Tree::copy(at.as_fd(), attributes)) {
+                Ok(tree) => copies.push((path.to_owned(), tree)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(of_path(path, "copy its mount", &error)),
+            }
+        }
+        Ok(Self(copies))
+    }
+
+    /// Where they were.
+    pub(super) fn mount(&self) -> Result<(), MechanismError> {
+        for (path, tree) in &self.0 {
+            open_path(None, path)
+                .and_then(|at| tree.mount(at.as_fd()))
+                .map_err(|error| of_path(path, "mount it", &error))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_block_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
+}
