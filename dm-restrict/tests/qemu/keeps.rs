@@ -2,7 +2,12 @@
 //! A program that gives root up as QEMU does, and keeps something that it has got by it: it is
 //! ended in the call by which it makes sure that it is not root any more, and the log says why.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    process::Command,
+};
 
 use crate::{
     device::Loop,
@@ -11,13 +16,21 @@ use crate::{
     support::{alone, in_place_of_qemu, scratch},
 };
 
+/// What is said of one that it cannot have got where it is.
+const FILE: &str = "a file from outside of its root";
+
 /// What a program in the place of QEMU says that keeps this, and its supervisor.
 fn keeping(what: &str) -> String {
+    keeping_with(&[], what)
+}
+
+/// The same, of a guest with more lines in its config.
+fn keeping_with(lines: &[&str], what: &str) -> String {
     let keeper = from_lab("XEN_LAB_KEEPER");
     let script = wrapper(&format!("exec {keeper} '{what}' \"$@\""));
     let _settings = Settings::new(&format!("program = {}\n", script.display()));
     let NoStart { xl, qemu } =
-        StockGuest::create(true, Some(&in_place_of_qemu()), &[]).unwrap_err();
+        StockGuest::create(true, Some(&in_place_of_qemu()), lines).unwrap_err();
     fs::remove_file(script).unwrap();
     println!("{what}: {qemu}");
     assert!(!qemu.contains("panicked"), "{what}: {xl}\n{qemu}");
@@ -26,8 +39,12 @@ fn keeping(what: &str) -> String {
 
 /// One that keeps all of these, of each of which something is said.
 fn is_ended(kept: &[(&str, &str)]) {
+    is_ended_with(&[], kept);
+}
+
+fn is_ended_with(lines: &[&str], kept: &[(&str, &str)]) {
     let all: Vec<_> = kept.iter().map(|(what, _)| *what).collect();
-    let said = keeping(&all.join(","));
+    let said = keeping_with(lines, &all.join(","));
     for (what, says) in kept {
         assert!(said.contains(says), "{what}: no {says:?} in {said}");
     }
@@ -142,13 +159,40 @@ fn nor_a_file_or_device_of_dom0() {
     let [held, mapped] = ["file", "mapped"].map(|what| format!("{what}={}", disk.device.display()));
     is_ended(&[
         ("to-read=/", "a directory"),
-        ("to-read=/etc/passwd", "a file from outside of its root"),
-        (
-            "as-its-output=/etc/passwd",
-            "a file from outside of its root",
-        ),
+        ("to-read=/etc/passwd", FILE),
+        ("as-its-output=/etc/passwd", FILE),
         ("file=/dev/hvc0", "character device 229:0"),
         (&held, "a block device"),
         (&mapped, "device 7:"),
     ]);
+}
+
+/// A file of dom0 that is nobody's business, as another guest's disk.
+struct Secret(PathBuf);
+
+impl Secret {
+    fn new() -> Self {
+        let path = scratch("of-another");
+        fs::write(&path, vec![0; 4096]).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        Self(path)
+    }
+
+    fn kept(&self, how: &str) -> String {
+        format!("{how}={}", self.0.display())
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn what_it_has_noted_in_xenstore_itself_is_not_given_to_it() {
+    let _alone = alone();
+    let secret = Secret::new();
+    let [noted, held] = ["note", "to-read"].map(|how| secret.kept(how));
+    is_ended(&[(&noted, FILE), (&held, FILE)]);
 }

@@ -118,13 +118,18 @@ impl View<'_> {
         let Some(record) = self.of_qemu() else {
             return false;
         };
+        // Until it has given root up it writes there itself, and nothing is inserted.
+        let inserted = || match record.sealed {
+            true => self.inserted.get_or_init(|| self.inserted()).as_slice(),
+            false => &[],
+        };
         let file = Some(descriptor.stat.recorded());
         let is =
             |path: &String| sys::stat_at(path).is_some_and(|found| found.is_same(&descriptor.stat));
         let mut fds = record.fds.iter();
         fds.any(|recorded| recorded.file == file)
             || record.read_only.iter().chain(&record.read_write).any(is)
-            || self.inserted().iter().any(is)
+            || inserted().iter().any(is)
     }
 
     /// The disks that libxl has given to it meanwhile, as one does that is inserted.

@@ -11,6 +11,8 @@ mod rest;
 mod rlimits;
 mod root;
 
+use std::cell::OnceCell;
+
 use super::{
     expectation::Expectation,
     filters::Filters,
@@ -31,6 +33,8 @@ pub(super) struct View<'a> {
     pub(super) snapshot: &'a Snapshot,
     /// Those of all threads, where they were read.
     pub(super) filters: Option<&'a Filters>,
+    /// What libxl has inserted, once somebody asks.
+    pub(super) inserted: OnceCell<Vec<String>>,
 }
 
 /// What a check says.
