@@ -196,3 +196,16 @@ fn what_it_has_noted_in_xenstore_itself_is_not_given_to_it() {
     let [noted, held] = ["note", "to-read"].map(|how| secret.kept(how));
     is_ended(&[(&noted, FILE), (&held, FILE)]);
 }
+
+#[test]
+fn what_it_has_to_read_it_does_not_keep_to_write() {
+    let _alone = alone();
+    let (secret, disk) = (Secret::new(), Loop::new());
+    for (path, says) in [(&secret.0, FILE), (&disk.device, "a block device")] {
+        let cd = format!(
+            "disk=[\"vdev=hdc,devtype=cdrom,access=ro,format=raw,backendtype=qdisk,target={}\"]",
+            path.display()
+        );
+        is_ended_with(&[&cd], &[("disks-to-write", says)]);
+    }
+}

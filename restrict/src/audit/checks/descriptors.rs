@@ -9,7 +9,11 @@ use crate::audit::{
     sys, text,
     vantage::NET,
 };
-use crate::{confine::Profile, launch::Record, xenstore::Store};
+use crate::{
+    confine::Profile,
+    launch::{Record, RecordedFd},
+    xenstore::Store,
+};
 
 /// What the kernel makes of nothing, and gives no way to anything.
 const HARMLESS: [&str; 5] = [
@@ -90,14 +94,14 @@ impl View<'_> {
     }
 
     /// Standard input and outputs, and what the launcher recorded. A QEMU was root: it could
-    /// have put anything in the place of these, so by its number nothing is known.
+    /// have put anything in the place of these, so by its number nothing is known, and have
+    /// opened the same once more, to write to it.
     fn is_named(&self, descriptor: &Descriptor) -> bool {
         let number = descriptor.number;
         match self.of_qemu() {
             Some(record) => {
-                let file = Some(descriptor.stat.recorded());
                 let mut recorded = record.fds.iter();
-                recorded.any(|recorded| recorded.number == number && recorded.file == file)
+                recorded.any(|recorded| recorded.number == number && is(recorded, descriptor))
             }
             None => {
                 let recorded = self.expectation.record.iter();
@@ -123,13 +127,12 @@ impl View<'_> {
             true => self.inserted.get_or_init(|| self.inserted()).as_slice(),
             false => &[],
         };
-        let file = Some(descriptor.stat.recorded());
-        let is =
+        let at =
             |path: &String| sys::stat_at(path).is_some_and(|found| found.is_same(&descriptor.stat));
-        let mut fds = record.fds.iter();
-        fds.any(|recorded| recorded.file == file)
-            || record.read_only.iter().chain(&record.read_write).any(is)
-            || inserted().iter().any(is)
+        record.fds.iter().any(|recorded| is(recorded, descriptor))
+            || record.read_write.iter().any(at)
+            || !descriptor.writes && record.read_only.iter().any(at)
+            || inserted().iter().any(at)
     }
 
     /// The disks that libxl has given to it meanwhile, as one does that is inserted.
@@ -229,6 +232,11 @@ impl View<'_> {
         let by_another = socket.peer.is_some_and(|peer| !inside.contains(&peer));
         by_another && listeners.any(|name| Some(name) == socket.name.as_ref())
     }
+}
+
+/// Whether it is that file, and no more can be done with it.
+fn is(recorded: &RecordedFd, descriptor: &Descriptor) -> bool {
+    recorded.file == Some(descriptor.stat.recorded()) && (recorded.writes || !descriptor.writes)
 }
 
 /// A thread of which nobody knows whether its descriptors are the others'.
