@@ -209,3 +209,14 @@ fn what_it_has_to_read_it_does_not_keep_to_write() {
         is_ended_with(&[&cd], &[("disks-to-write", says)]);
     }
 }
+
+#[test]
+fn nor_is_a_file_kept_by_its_mapping() {
+    let _alone = alone();
+    let secret = Secret::new();
+    let mapped = secret.kept("mapped-file");
+    is_ended(&[
+        (&mapped, "maps a file of dom0"),
+        ("mapped-file=/etc/passwd", "\"/etc/passwd\""),
+    ]);
+}

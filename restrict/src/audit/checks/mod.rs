@@ -5,6 +5,7 @@ mod cgroup;
 mod credentials;
 mod descriptors;
 mod handles;
+mod mapped_files;
 mod mapping;
 mod namespaces;
 mod rest;
