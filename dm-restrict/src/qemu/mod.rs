@@ -5,6 +5,7 @@
 mod call;
 mod disks;
 mod handed_over;
+mod read_only;
 mod settings;
 mod tap;
 

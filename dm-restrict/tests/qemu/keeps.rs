@@ -5,7 +5,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -201,12 +201,18 @@ fn what_it_has_noted_in_xenstore_itself_is_not_given_to_it() {
 fn what_it_has_to_read_it_does_not_keep_to_write() {
     let _alone = alone();
     let (secret, disk) = (Secret::new(), Loop::new());
-    for (path, says) in [(&secret.0, FILE), (&disk.device, "a block device")] {
-        let cd = format!(
-            "disk=[\"vdev=hdc,devtype=cdrom,access=ro,format=raw,backendtype=qdisk,target={}\"]",
-            path.display()
-        );
-        is_ended_with(&[&cd], &[("disks-to-write", says)]);
+    let cd = |path: &Path| {
+        let path = path.display();
+        format!(
+            "disk=[\"vdev=hdc,devtype=cdrom,access=ro,format=raw,backendtype=qdisk,target={path}\"]"
+        )
+    };
+    let kept = [("disks-to-write", "a block device")];
+    is_ended_with(&[&cd(&disk.device)], &kept);
+    // Nor does it get it.
+    let said = keeping_with(&[&cd(&secret.0)], "disks-to-write");
+    for part in ["Read-only file system", "it goes on with"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
     }
 }
 
