@@ -3,10 +3,15 @@
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::Path,
     time::Duration,
 };
 
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::GuestId;
@@ -37,7 +42,19 @@ pub(crate) struct Store(UnixStream);
 
 impl Store {
     pub(crate) fn connect() -> io::Result<Self> {
-        let socket = UnixStream::connect(SOCKET)?;
+        Self::connect_to(Path::new(SOCKET))
+    }
+
+    fn connect_to(path: &Path) -> io::Result<Self> {
+        // To wait for one that accepts nobody has no end.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?).map_err(|errno| match errno {
+            Errno::EAGAIN => ErrorKind::TimedOut.into(),
+            other => io::Error::from(other),
+        })?;
+        let socket = UnixStream::from(socket);
+        socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         Ok(Self(socket))
@@ -53,7 +70,7 @@ impl Store {
 
     /// The files that the toolstack has given to a guest for its disks: those of now.
     pub(crate) fn disks(&mut self, guest: GuestId) -> io::Result<Vec<String>> {
-        // Its own notes: neither a guest nor a backend writes there.
+        // Its own notes: no guest writes there, but every program of dom0's that is connected.
         let all = format!("/libxl/{}/device/vbd", guest.get());
         let mut paths = Vec::new();
         for device in self.directory(&all)? {
@@ -126,6 +143,29 @@ mod tests {
             assert_eq!(path_of(params.as_bytes()).as_deref(), path, "{params}");
         }
         assert_eq!(path_of(b"aio:/\xff"), None);
+    }
+
+    #[test]
+    fn one_that_accepts_nobody_is_not_waited_for() {
+        use std::os::unix::net::UnixListener;
+
+        use nix::sys::socket::{Backlog, listen};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let error = Store::connect_to(&path).err().map(|error| error.kind());
+        assert_eq!(error, Some(ErrorKind::NotFound));
+        let listener = UnixListener::bind(&path).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        let mut waiting = Vec::new();
+        let error = loop {
+            match Store::connect_to(&path) {
+                Ok(store) => waiting.push(store),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(!waiting.is_empty());
     }
 
     #[test]

@@ -3,13 +3,16 @@
 
 use std::{
     ffi::CString,
-    fs::{File, OpenOptions},
-    io::IoSlice,
+    fs::{self, File, OpenOptions},
+    io::{IoSlice, Read as _, Write as _},
     mem::forget,
     os::{
         fd::AsRawFd as _,
         linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
+        unix::{
+            fs::FileTypeExt as _,
+            net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
+        },
     },
     ptr,
     sync::atomic::{AtomicBool, Ordering},
@@ -71,13 +74,10 @@ fn keep_one(what: &str, call: &Call) {
             // SAFETY: nobody in this process owns that number.
             Errno::result(unsafe { libc::dup2(listener.as_raw_fd(), 3) }).unwrap();
         }
-        "mapped" => {
-            let disk = open(value);
-            let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-            // SAFETY: at a free place.
-            let at = unsafe { libc::mmap(ptr::null_mut(), 4096, prot, flags, disk.as_raw_fd(), 0) };
-            assert_ne!(at, libc::MAP_FAILED);
-        }
+        "mapped" => map(&open(value), libc::PROT_READ | libc::PROT_WRITE),
+        "mapped-file" => map(&File::open(value).unwrap(), libc::PROT_READ),
+        "note" => note(value, call),
+        "disks-to-write" => disks_to_write(),
         "a-table-of-its-own" => table_of_its_own(value, call),
         other => reach::reach(other, value),
     }
@@ -95,6 +95,44 @@ fn restricted(path: &str, domid: u16) -> File {
     let handle = open(path);
     request(&handle, privcmd::RESTRICT, &mut { domid });
     handle
+}
+
+/// And does not keep the descriptor.
+fn map(file: &File, prot: libc::c_int) {
+    let (nowhere, number) = (ptr::null_mut(), file.as_raw_fd());
+    // SAFETY: at a free place.
+    let at = unsafe { libc::mmap(nowhere, 4096, prot, libc::MAP_SHARED, number, 0) };
+    assert_ne!(at, libc::MAP_FAILED);
+}
+
+/// Where libxl notes what it has inserted.
+fn note(path: &str, call: &Call) {
+    /// Of `enum xsd_sockmsg_type` in Xen's `io/xs_wire.h`.
+    const WRITE: u32 = 11;
+    let mut xenstored = UnixStream::connect("/run/xenstored/socket").unwrap();
+    let note = format!("/libxl/{}/device/vbd/768/params\0aio:{path}", call.domid);
+    let header = [WRITE, 0, 0, u32::try_from(note.len()).unwrap()].map(u32::to_ne_bytes);
+    let question = [header.as_flattened(), note.as_bytes()];
+    xenstored.write_all(&question.concat()).unwrap();
+    let mut answer = [0; 19];
+    xenstored.read_exact(&mut answer).unwrap();
+    assert_eq!((answer[0], &answer[16..]), (11, &b"OK\0"[..]));
+}
+
+/// What it was given to read, opened again.
+fn disks_to_write() {
+    let is_disk = |number: &i32| {
+        let found = fs::metadata(format!("/proc/self/fd/{number}"));
+        found.is_ok_and(|found| found.is_file() || found.file_type().is_block_device())
+    };
+    let disks: Vec<_> = (3..64).filter(is_disk).collect();
+    assert!(!disks.is_empty());
+    for number in disks {
+        match open_anew(&format!("/proc/self/fd/{number}")) {
+            Ok(disk) => forget(disk),
+            Err(error) => println!("disk {number}: {error}"),
+        }
+    }
 }
 
 /// Before it has restricted anything.

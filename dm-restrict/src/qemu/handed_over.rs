@@ -20,7 +20,7 @@ use xen_restrict::launch::NamedFd;
 
 use super::{
     call::{self, Disk, Value, options},
-    tap,
+    read_only, tap,
 };
 
 /// What is said of a tap device by name, and not by descriptor.
@@ -163,10 +163,13 @@ impl HandedOver {
             .into_iter()
             .take(2 - usize::from(disk.read_only))
         {
-            let opened = fs::OpenOptions::new()
-                .read(true)
-                .write(writes)
-                .open(&disk.path);
+            let opened = match disk.read_only {
+                true => read_only::open(&disk.path),
+                false => fs::OpenOptions::new()
+                    .read(true)
+                    .write(writes)
+                    .open(&disk.path),
+            };
             let file = opened.map_err(|error| {
                 let text = format!("open {}: {error}", disk.path.display());
                 io::Error::new(error.kind(), text)

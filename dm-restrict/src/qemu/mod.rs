@@ -5,6 +5,7 @@
 mod call;
 mod disks;
 mod handed_over;
+mod read_only;
 mod settings;
 mod tap;
 
@@ -149,16 +150,19 @@ fn device_model(
         .iter()
         .filter(|disk| !files.handed_over.contains(disk));
     let by_path: Vec<_> = others.cloned().collect();
+    let (read_only, writable): (Vec<_>, Vec<_>) =
+        model.disks.iter().partition(|disk| disk.read_only);
+    let path = |disk: &Disk| disk.path.clone();
     let mut launch = Launch::new(model.guest)
         .seal(SealAt::After(settings.give_up_within))
         .qemu(QemuStart::DeviceModel {
             chroot,
-            files: model
-                .disks
-                .iter()
-                .map(|disk| disk.path.clone())
+            files: writable
+                .into_iter()
+                .map(path)
                 .chain(files.outputs)
                 .collect(),
+            read_only: read_only.into_iter().map(path).collect(),
             opens_others: disks::are_others(&by_path),
         });
     if let Some(user) = other_user(model, restricted)? {

@@ -2,7 +2,12 @@
 //! A program that gives root up as QEMU does, and keeps something that it has got by it: it is
 //! ended in the call by which it makes sure that it is not root any more, and the log says why.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     device::Loop,
@@ -11,18 +16,21 @@ use crate::{
     support::{alone, in_place_of_qemu, scratch},
 };
 
+/// What is said of one that it cannot have got where it is.
+const FILE: &str = "a file from outside of its root";
+
 /// What a program in the place of QEMU says that keeps this, and its supervisor.
 pub(crate) fn keeping(what: &str) -> String {
-    keeping_with(what, "")
+    keeping_with(what, "", &[])
 }
 
-/// The same, with more settings.
-pub(crate) fn keeping_with(what: &str, settings: &str) -> String {
+/// The same, with more settings, of a guest with more lines in its config.
+pub(crate) fn keeping_with(what: &str, settings: &str, lines: &[&str]) -> String {
     let keeper = from_lab("XEN_LAB_KEEPER");
     let script = wrapper(&format!("exec {keeper} '{what}' \"$@\""));
     let _settings = Settings::new(&format!("program = {}\n{settings}", script.display()));
     let NoStart { xl, qemu } =
-        StockGuest::create(true, Some(&in_place_of_qemu()), &[]).unwrap_err();
+        StockGuest::create(true, Some(&in_place_of_qemu()), lines).unwrap_err();
     fs::remove_file(script).unwrap();
     println!("{what}: {qemu}");
     assert!(!qemu.contains("panicked"), "{what}: {xl}\n{qemu}");
@@ -31,12 +39,12 @@ pub(crate) fn keeping_with(what: &str, settings: &str) -> String {
 
 /// One that keeps all of these, of each of which something is said.
 fn is_ended(kept: &[(&str, &str)]) {
-    is_ended_with(kept, "");
+    is_ended_with(kept, "", &[]);
 }
 
-fn is_ended_with(kept: &[(&str, &str)], settings: &str) {
+fn is_ended_with(kept: &[(&str, &str)], settings: &str, lines: &[&str]) {
     let all: Vec<_> = kept.iter().map(|(what, _)| *what).collect();
-    let said = keeping_with(&all.join(","), settings);
+    let said = keeping_with(&all.join(","), settings, lines);
     for (what, says) in kept {
         assert!(said.contains(says), "{what}: no {says:?} in {said}");
     }
@@ -127,7 +135,7 @@ fn a_way_to_xen_is_not_kept() {
             "xenstored, there is no restricting it",
         ),
     ];
-    is_ended_with(&kept, ALL_TO_BE_OPENED);
+    is_ended_with(&kept, ALL_TO_BE_OPENED, &[]);
     // As it is.
     let here = format!(
         "a-handle-of-another={}:/dev/xen/privcmd",
@@ -165,11 +173,8 @@ fn nor_a_file_or_device_of_dom0() {
     let [held, mapped] = ["file", "mapped"].map(|what| format!("{what}={}", disk.device.display()));
     is_ended(&[
         ("to-read=/", "a directory"),
-        ("to-read=/etc/passwd", "a file from outside of its root"),
-        (
-            "as-its-output=/etc/passwd",
-            "a file from outside of its root",
-        ),
+        ("to-read=/etc/passwd", FILE),
+        ("as-its-output=/etc/passwd", FILE),
     ]);
     is_ended_with(
         &[
@@ -178,5 +183,69 @@ fn nor_a_file_or_device_of_dom0() {
             (&mapped, "device 7:"),
         ],
         ALL_TO_BE_OPENED,
+        &[],
     );
+}
+
+/// A file of dom0 that is nobody's business, as another guest's disk.
+struct Secret(PathBuf);
+
+impl Secret {
+    fn new() -> Self {
+        // Not where it sees nothing of dom0.
+        let folder = Path::new("/var/lib");
+        fs::create_dir_all(folder).unwrap();
+        let path = folder.join(scratch("of-another").file_name().unwrap());
+        fs::write(&path, vec![0; 4096]).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        Self(path)
+    }
+
+    fn kept(&self, how: &str) -> String {
+        format!("{how}={}", self.0.display())
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn what_it_has_noted_in_xenstore_itself_is_not_given_to_it() {
+    let _alone = alone();
+    let secret = Secret::new();
+    let [noted, held] = ["note", "to-read"].map(|how| secret.kept(how));
+    is_ended(&[(&noted, FILE), (&held, FILE)]);
+}
+
+#[test]
+fn what_it_has_to_read_it_does_not_keep_to_write() {
+    let _alone = alone();
+    let (secret, disk) = (Secret::new(), Loop::new());
+    let cd = |path: &Path| {
+        let path = path.display();
+        format!(
+            "disk=[\"vdev=hdc,devtype=cdrom,access=ro,format=raw,backendtype=qdisk,target={path}\"]"
+        )
+    };
+    let kept = [("disks-to-write", "a block device")];
+    is_ended_with(&kept, "", &[&cd(&disk.device)]);
+    // Nor does it get it.
+    let said = keeping_with("disks-to-write", "", &[&cd(&secret.0)]);
+    for part in ["Read-only file system", "it goes on with"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+fn nor_is_a_file_kept_by_its_mapping() {
+    let _alone = alone();
+    let secret = Secret::new();
+    let mapped = secret.kept("mapped-file");
+    is_ended(&[
+        (&mapped, "maps a file of dom0"),
+        ("mapped-file=/etc/passwd", "\"/etc/passwd\""),
+    ]);
 }

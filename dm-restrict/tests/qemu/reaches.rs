@@ -65,11 +65,11 @@ fn the_root_directory_of_another_process() {
     is_refused(&tried);
     assert!(!made.exists());
     // Without an own pid namespace, too.
-    let said = keeping_with(&tried.join(","), "without = pid-ns\n");
+    let said = keeping_with(&tried.join(","), "without = pid-ns\n", &[]);
     assert!(said.contains("another-root ") && !said.contains(": reached"));
     assert!(!made.exists());
 
-    let said = keeping_with(&tried[0], "without = root\n");
+    let said = keeping_with(&tried[0], "without = root\n", &[]);
     assert!(said.contains(": reached"), "{said}");
     fs::remove_file(made).unwrap();
 }
@@ -96,7 +96,7 @@ fn devices() {
     tried.push(format!("opens={}", elsewhere.path("xenfs/xenbus")));
     is_refused(&tried);
 
-    let said = keeping_with(&tried.join(","), "without = root\n");
+    let said = keeping_with(&tried.join(","), "without = root\n", &[]);
     for there in [
         format!("opens {}: reached", disk.device.display()),
         "opens /dev/hvc0: reached".into(),
@@ -121,7 +121,7 @@ fn sockets_of_others() {
     ];
     is_refused(&tried);
     // Its network is dom0's: there the name is to be found.
-    let said = keeping_with(&tried.join(","), "without = root\nwithout = net-ns\n");
+    let said = keeping_with(&tried.join(","), "without = root\nwithout = net-ns\n", &[]);
     assert!(
         said.contains("connects-by-name ") && !said.contains(": reached"),
         "{said}"

@@ -24,7 +24,7 @@ pub fn status_of_this_process() -> bool {
     ProcDir::at("/proc/self").is_ok_and(|dir| parse_status(&dir).is_ok())
 }
 
-/// How many files are mapped, of `/proc/PID/maps`.
+/// At how many places a file is mapped, of `/proc/PID/maps`.
 #[must_use]
 pub fn maps(text: &[u8]) -> usize {
     process::map_files(text).map_or(0, |files| files.len())

@@ -35,6 +35,8 @@ pub(super) struct Descriptor {
     pub(super) kind: Kind,
     /// Which file it is.
     pub(super) stat: Stat,
+    /// Whether it can be written to by it.
+    pub(super) writes: bool,
 }
 
 /// What a file can be.
@@ -137,6 +139,7 @@ impl Reader<'_> {
             link,
             kind,
             stat,
+            writes: thread.writes(&path)?,
         })
     }
 

@@ -2,7 +2,7 @@
 //! A process as it is at one look: its threads, descriptor tables, and what they share.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -75,8 +75,20 @@ pub(super) struct Process {
     pub(super) env: Vec<Vec<u8>>,
     /// Of which devices something is mapped: Xen's, the machine's memory, and others.
     pub(super) mapped: Vec<String>,
+    /// What else is mapped, but memory of nobody's.
+    pub(super) mapped_files: Vec<MappedFile>,
     pub(super) threads: Vec<Thread>,
     pub(super) tables: Vec<Table>,
+}
+
+/// What is mapped, and no device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MappedFile {
+    /// What /proc calls it.
+    pub(super) link: Vec<u8>,
+    pub(super) stat: sys::Stat,
+    /// Whether it can be written to by what maps it.
+    pub(super) writes: bool,
 }
 
 /// What a process is called. It can change that at any time, and nothing depends on it.
@@ -177,6 +189,7 @@ impl Process {
         };
         let live = dir.thread(live.tid)?;
         let owners = assign_tables(&mut threads).into_iter();
+        let (mapped, mapped_files) = mapped(&live, dir, reader.vantage)?;
         let tables = owners.map(|tid| read_table(target, tid, reader));
         let limits = dir.read("limits")?;
         Ok(Some(Self {
@@ -192,9 +205,16 @@ impl Process {
             env: status::variables(&live.read("environ")?),
             name: Name(dir.read("comm")?.trim_ascii_end().to_vec()),
             tables: tables.collect::<Result<_, _>>()?,
-            mapped: mapped(&live, dir, reader.vantage)?,
+            mapped,
+            mapped_files,
             threads,
         }))
+    }
+
+    /// Whether a mount can be reached from a root of its.
+    pub(super) fn has_mount(&self, mount: Option<u64>) -> bool {
+        let mut places = self.threads.iter().map(|thread| &thread.place);
+        places.any(|place| place.mounts.iter().any(|own| Some(own.id) == mount))
     }
 
     /// The executable file's path, as it was when it was started.
@@ -289,17 +309,32 @@ fn read_table(target: &Target, tid: i32, reader: &mut Reader<'_>) -> Result<Tabl
 /// How others than Xen's, and the machine's memory, are called.
 pub(super) const DEVICE: &str = "device ";
 
-/// Devices that memory is mapped from, each once. Only the process's own directory has
-/// links to what is mapped.
-fn mapped(live: &ProcDir, dir: &ProcDir, vantage: &Vantage) -> Result<Vec<String>, Unread> {
+/// Devices that memory is mapped from, and files, each once. Only the process's own directory
+/// has links to what is mapped.
+fn mapped(
+    live: &ProcDir,
+    dir: &ProcDir,
+    vantage: &Vantage,
+) -> Result<(Vec<String>, Vec<MappedFile>), Unread> {
     let links = map_files(&live.read("maps")?).ok_or_else(|| Unread::nonsense("maps"))?;
-    let mut devices = Vec::new();
+    let (mut devices, mut files) = (BTreeSet::new(), BTreeSet::new());
     for path in links {
-        devices.extend(way_out(&dir.stat(&path)?, vantage));
+        let stat = dir.stat(&path)?;
+        match way_out(&stat, vantage) {
+            Some(device) => {
+                devices.insert(device);
+            }
+            None if stat.kind() == libc::S_IFCHR || stat.device == vantage.memory_files => {}
+            None => {
+                files.insert(MappedFile {
+                    link: dir.link(&path)?,
+                    stat,
+                    writes: dir.writes(&path)?,
+                });
+            }
+        }
     }
-    devices.sort();
-    devices.dedup();
-    Ok(devices)
+    Ok((devices.into_iter().collect(), files.into_iter().collect()))
 }
 
 fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
@@ -315,22 +350,21 @@ fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
     }
 }
 
-/// A link to each file that is mapped.
+/// A link to each range where a file is mapped. That two are of one file the text does not
+/// tell: subvolumes of btrfs have one device number there.
 pub(super) fn map_files(maps: &[u8]) -> Option<Vec<String>> {
     let text = String::from_utf8_lossy(maps);
-    let mut files = BTreeMap::new();
+    let mut ranges = Vec::new();
     for line in text.lines() {
         let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(device), Some(inode)) =
-            (fields.next(), fields.nth(2), fields.next())
-        else {
+        let (Some(range), Some(inode)) = (fields.next(), fields.nth(3)) else {
             continue;
         };
         if inode != "0" {
-            files.entry((device, inode)).or_insert(range);
+            ranges.push(range);
         }
     }
-    files.into_values().map(map_file).collect()
+    ranges.into_iter().map(map_file).collect()
 }
 
 /// The link to what is mapped: there the addresses have no zeroes in front.

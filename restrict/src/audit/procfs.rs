@@ -13,8 +13,8 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, openat, readlinkat},
-    sys::stat::Mode,
+    fcntl::{AtFlags, OFlag, open, openat, readlinkat},
+    sys::stat::{Mode, fstatat},
     unistd::read,
 };
 
@@ -105,6 +105,13 @@ impl ProcDir {
     pub(super) fn stat(&self, path: &str) -> Result<Stat, Unread> {
         let terminated = CString::new(path).map_err(|_| Unread::nonsense(path))?;
         sys::stat(self.0.as_fd(), &terminated).map_err(|errno| Unread::of(path, errno))
+    }
+
+    /// Whether a link is to what was opened for writing too: `fd/N`, `map_files/RANGE`.
+    pub(super) fn writes(&self, path: &str) -> Result<bool, Unread> {
+        let link = fstatat(&self.0, path, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let link = link.map_err(|errno| Unread::of(path, errno))?;
+        Ok(link.st_mode & libc::S_IWUSR != 0)
     }
 
     /// The names in a directory.

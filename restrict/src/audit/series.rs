@@ -2,6 +2,7 @@
 //! Looks until it is certain.
 
 use std::{
+    cell::OnceCell,
     panic::resume_unwind,
     thread,
     time::{Duration, Instant},
@@ -152,6 +153,7 @@ fn once(
         neighbours,
         snapshot: &snapshot,
         filters: filters.as_ref(),
+        inserted: OnceCell::new(),
     };
     Ok(Seen {
         report: view.report(target.pid),

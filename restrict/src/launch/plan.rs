@@ -170,6 +170,7 @@ impl Plan {
         }
         if let Some(start) = &self.launch.qemu {
             read_write.extend(start.files().iter().cloned());
+            read_only.extend(start.read_only().iter().cloned());
         } else if self.applies(Mechanism::Root) {
             // From version 9 on a socket of others takes a path that is named.
             read_write.push(root::NOTIFY.into());

@@ -35,8 +35,10 @@ pub enum QemuStart {
     DeviceModel {
         /// The empty directory that it will enter, without a symbolic link in its path.
         chroot: PathBuf,
-        /// Files and devices of dom0 that it has open to the end: its disks.
+        /// Files and devices of dom0 that it may have open to the end, and write to: its disks.
         files: Vec<PathBuf>,
+        /// The same, to read only.
+        read_only: Vec<PathBuf>,
         /// Whether it has to open files that are not root's (CAP_DAC_OVERRIDE).
         opens_others: bool,
     },
@@ -65,6 +67,13 @@ impl QemuStart {
         match self {
             Self::Probe => &[],
             Self::DeviceModel { files, .. } => files,
+        }
+    }
+
+    pub(super) fn read_only(&self) -> &[PathBuf] {
+        match self {
+            Self::Probe => &[],
+            Self::DeviceModel { read_only, .. } => read_only,
         }
     }
 

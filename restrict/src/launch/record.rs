@@ -96,6 +96,9 @@ pub struct RecordedFd {
     /// Which file it was when the program was started; none if that could not be told.
     #[serde(default)]
     pub file: Option<RecordedFile>,
+    /// Whether it could be written to by it.
+    #[serde(default)]
+    pub writes: bool,
 }
 
 /// A file, as `stat(2)` tells it from others.

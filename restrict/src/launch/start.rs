@@ -489,6 +489,7 @@ impl Plan {
                     number,
                     name,
                     file: file_of(pid, number),
+                    writes: writes(pid, number),
                 })
                 .collect(),
             env: self
@@ -516,6 +517,12 @@ impl Plan {
 fn file_of(pid: i32, number: i32) -> Option<RecordedFile> {
     let found = fs::metadata(format!("/proc/{pid}/fd/{number}")).ok()?;
     Some(RecordedFile::new(found.dev(), found.ino(), found.rdev()))
+}
+
+/// Whether the child can write by a descriptor: the kernel gives its link such a mode.
+fn writes(pid: i32, number: i32) -> bool {
+    let link = fs::symlink_metadata(format!("/proc/{pid}/fd/{number}"));
+    link.is_ok_and(|link| link.mode() & libc::S_IWUSR != 0)
 }
 
 /// Field 22 of `/proc/PID/stat`; field 2 may hold anything, but ends with the last `)`.

@@ -6,10 +6,15 @@ use crate::audit::{
     descriptor::{Descriptor, Kind, Socket},
     process::{Process, Thread},
     report::Verdict,
-    sys, text,
+    sys::{self, Stat},
+    text,
     vantage::NET,
 };
-use crate::{confine::Profile, launch::Record, xenstore::Store};
+use crate::{
+    confine::Profile,
+    launch::{Record, RecordedFd},
+    xenstore::Store,
+};
 
 /// What the kernel makes of nothing, and gives no way to anything.
 const HARMLESS: [&str; 5] = [
@@ -46,6 +51,7 @@ impl View<'_> {
         let (mut bad, mut unknown, mut count, mut named) =
             (Vec::new(), Vec::new(), 0_usize, 0_usize);
         for process in &self.snapshot.processes {
+            bad.extend(self.mapped_files(process));
             for descriptor in process.tables.iter().flat_map(|table| &table.descriptors) {
                 count += 1;
                 named += usize::from(self.is_named(descriptor));
@@ -90,14 +96,16 @@ impl View<'_> {
     }
 
     /// Standard input and outputs, and what the launcher recorded. A QEMU was root: it could
-    /// have put anything in the place of these, so by its number nothing is known.
+    /// have put anything in the place of these, so by its number nothing is known, and have
+    /// opened the same once more, to write to it.
     fn is_named(&self, descriptor: &Descriptor) -> bool {
         let number = descriptor.number;
         match self.of_qemu() {
             Some(record) => {
-                let file = Some(descriptor.stat.recorded());
                 let mut recorded = record.fds.iter();
-                recorded.any(|recorded| recorded.number == number && recorded.file == file)
+                recorded.any(|recorded| {
+                    recorded.number == number && is(recorded, &descriptor.stat, descriptor.writes)
+                })
             }
             None => {
                 let recorded = self.expectation.record.iter();
@@ -114,17 +122,20 @@ impl View<'_> {
 
     /// Whether a QEMU was started with it: a disk that was named, opened before it gave root
     /// up, or a duplicate of a named descriptor.
-    fn is_given(&self, descriptor: &Descriptor) -> bool {
+    pub(super) fn is_given(&self, stat: &Stat, writes: bool) -> bool {
         let Some(record) = self.of_qemu() else {
             return false;
         };
-        let file = Some(descriptor.stat.recorded());
-        let is =
-            |path: &String| sys::stat_at(path).is_some_and(|found| found.is_same(&descriptor.stat));
-        let mut fds = record.fds.iter();
-        fds.any(|recorded| recorded.file == file)
-            || record.read_only.iter().chain(&record.read_write).any(is)
-            || self.inserted().iter().any(is)
+        // Until it has given root up it writes there itself, and nothing is inserted.
+        let inserted = || match record.sealed {
+            true => self.inserted.get_or_init(|| self.inserted()).as_slice(),
+            false => &[],
+        };
+        let at = |path: &String| sys::stat_at(path).is_some_and(|found| found.is_same(stat));
+        record.fds.iter().any(|recorded| is(recorded, stat, writes))
+            || record.read_write.iter().any(at)
+            || !writes && record.read_only.iter().any(at)
+            || inserted().iter().any(at)
     }
 
     /// The disks that libxl has given to it meanwhile, as one does that is inserted.
@@ -141,7 +152,8 @@ impl View<'_> {
             true => Opinion::Harmless,
             false => Opinion::Bad(what.to_owned()),
         };
-        let unless_given = |what: &str| match self.is_given(descriptor) {
+        let given = || self.is_given(&descriptor.stat, descriptor.writes);
+        let unless_given = |what: &str| match given() {
             true => Opinion::Harmless,
             false => unless_named(what),
         };
@@ -159,19 +171,13 @@ impl View<'_> {
                 (MEMORY_DEVICES, 1 | 2 | 4) => Opinion::Bad("the machine's memory".to_owned()),
                 (major, minor) => unless_named(&format!("character device {major}:{minor}")),
             },
-            Kind::File { mount } => {
-                let mut mounts = process
-                    .threads
-                    .iter()
-                    .flat_map(|thread| thread.place.mounts.iter());
-                match mounts.any(|own| Some(own.id) == *mount) {
-                    true => Opinion::Harmless,
-                    false => unless_given("a file from outside of its root"),
-                }
-            }
+            Kind::File { mount } => match process.has_mount(*mount) {
+                true => Opinion::Harmless,
+                false => unless_given("a file from outside of its root"),
+            },
             Kind::MemoryFile | Kind::Pipe => Opinion::Harmless,
             Kind::Socket(None) => Opinion::Unknown("a socket that cannot be asked".to_owned()),
-            Kind::Socket(Some(_)) if named || self.is_given(descriptor) => Opinion::Harmless,
+            Kind::Socket(Some(_)) if named || given() => Opinion::Harmless,
             Kind::Socket(Some(socket)) => self.of_socket(process, socket),
             Kind::Anonymous(name) if HARMLESS.contains(&name.as_str()) => Opinion::Harmless,
             Kind::Anonymous(_) | Kind::Ring { .. } => Opinion::Bad("not harmless".to_owned()),
@@ -224,6 +230,11 @@ impl View<'_> {
         let by_another = socket.peer.is_some_and(|peer| !inside.contains(&peer));
         by_another && listeners.any(|name| Some(name) == socket.name.as_ref())
     }
+}
+
+/// Whether it is that file, and no more can be done with it.
+fn is(recorded: &RecordedFd, stat: &Stat, writes: bool) -> bool {
+    recorded.file == Some(stat.recorded()) && (recorded.writes || !writes)
 }
 
 /// A thread of which nobody knows whether its descriptors are the others'.

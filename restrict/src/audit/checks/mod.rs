@@ -5,11 +5,14 @@ mod cgroup;
 mod credentials;
 mod descriptors;
 mod handles;
+mod mapped_files;
 mod mapping;
 mod namespaces;
 mod rest;
 mod rlimits;
 mod root;
+
+use std::cell::OnceCell;
 
 use super::{
     expectation::Expectation,
@@ -31,6 +34,8 @@ pub(super) struct View<'a> {
     pub(super) snapshot: &'a Snapshot,
     /// Those of all threads, where they were read.
     pub(super) filters: Option<&'a Filters>,
+    /// What libxl has inserted, once somebody asks.
+    pub(super) inserted: OnceCell<Vec<String>>,
 }
 
 /// What a check says.
