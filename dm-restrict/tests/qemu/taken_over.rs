@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A QEMU that its guest has taken over: what it can do then, with our launcher and without.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _};
 
 use nix::errno::Errno;
 use xen_restrict::confine::xen_requests::{Allowed, POLICY};
@@ -131,9 +131,10 @@ fn answers(qemu: &mut TakenOver) -> Vec<(&'static str, Result<i64, Errno>)> {
 fn handle(pid: i32, device: &str) -> u64 {
     let directory = format!("/proc/{pid}/fd");
     let mut entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
-    let found = entries.find(|entry| {
-        fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().ends_with(device))
-    });
+    let number = fs::metadata(format!("/dev/xen/{device}")).unwrap().rdev();
+    // Its path ends where it was mounted by itself.
+    let found =
+        entries.find(|entry| fs::metadata(entry.path()).is_ok_and(|file| file.rdev() == number));
     let name = found.unwrap().file_name();
     name.to_str().unwrap().parse().unwrap()
 }
