@@ -107,6 +107,8 @@ fn a_moved_mapping_is_freed_while_it_is_used() {
 
 /// How many pages were pinned since the kernel started.
 fn pinned() -> u64 {
+    // Each processor counts for itself at first.
+    fs::write("/proc/sys/vm/stat_refresh", "1").unwrap();
     let text = fs::read_to_string("/proc/vmstat").unwrap();
     let line = text
         .lines()
@@ -122,9 +124,10 @@ fn an_empty_buffer_pins_pages_without_end_with_the_filter_too() {
     let holes = PrivCmd::open().unwrap().kernel_holes();
     assert!(holes.contains(&KernelHole::DmOp), "{holes:?}");
     let before = pinned();
-    // Not many: the machine has to live until that is said.
-    let said = attempt(Filter::As("strict"), &["empty", "64"]);
+    // As many as there happens to be room for, though not in the list: the machine has to live
+    // until that is said.
+    let said = attempt(Filter::As("strict"), &["empty", "7"]);
     let pinned = pinned() - before;
-    assert!(pinned >= 64, "{said:?}: {pinned}");
+    assert!(pinned >= 7, "{said:?}: {pinned}");
     println!("{said:?} to a confined program, and {pinned} pages pinned for one of a buffer");
 }
