@@ -8,7 +8,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::support::{a, alone, from_lab, nothing_is_left, outcome, records, run, signal};
+use crate::support::{
+    a, alone, dm_restrict, from_lab, nothing_is_left, outcome, records, run, signal,
+};
 
 /// What ends it.
 enum Bound {
@@ -116,6 +118,41 @@ fn what_it_takes_has_an_end() {
         nothing_is_left(&a());
     }
     log_is_clean_since(&before);
+}
+
+/// In libxl's way, where nothing bounds them: each is in a session of its own, so that all
+/// that would end them has one part of 121 of the processor.
+#[test]
+fn many_busy_processes_are_ended() {
+    let _alone = alone();
+    for by_reap in [false, true] {
+        let mut attacker = run(&a());
+        attacker
+            .args(["--profile", "libxl", "--", &from_lab("XEN_LAB_COSTLY")])
+            .args(["spin", "120"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut attacker = attacker.spawn().unwrap();
+        let mut said = String::new();
+        let mut stdout = BufReader::new(attacker.stdout.take().unwrap());
+        stdout.read_line(&mut said).unwrap();
+        assert_eq!(said, "120 processes -\n");
+        let end = if by_reap {
+            libc::SIGKILL
+        } else {
+            libc::SIGTERM
+        };
+        signal(attacker.id(), end);
+        let status = attacker.wait().unwrap();
+        if by_reap {
+            let reaped = outcome(dm_restrict().args(["reap", "--domid", &a()]));
+            assert_eq!(reaped.code, 0, "{reaped:?}");
+        } else {
+            assert_eq!(status.code(), Some(128 + 15));
+        }
+        nothing_is_left(&a());
+        dom0_works();
+    }
 }
 
 /// However many processes there are, they are one of those that want the processor.
