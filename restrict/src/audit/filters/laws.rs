@@ -3,7 +3,7 @@
 //! known is not stricter than what the kernel does with any one of them.
 #![allow(clippy::missing_panics_doc, reason = "a law fails by panicking")]
 
-use super::program::{Answer, Call, Instruction, Program, answer, meaning};
+use super::program::{Answer, Call, Instruction, Program, Requests, answer, meaning};
 
 /// The most that the kernel loads is 4096; as many show no more.
 const LONGEST: usize = 200;
@@ -31,7 +31,15 @@ pub fn seccomp_filter(bytes: &[u8]) {
         arch: word(4),
         request: Some(word(low_half)),
     };
-    let found = answer(std::slice::from_ref(&program), call);
+    let programs = std::slice::from_ref(&program);
+    let found = answer(programs, call);
+    // What is the same for all requests is the same for this one, too.
+    let of_any = Call {
+        request: None,
+        ..call
+    };
+    let again = Requests::of(programs, of_any).answer(call.request);
+    assert_eq!(again, found, "{program:?}");
     if !is_loadable(&program) {
         return;
     }

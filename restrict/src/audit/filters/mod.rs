@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(super) use program::{Instruction, Program};
 pub(super) use tracer::Stopped;
 
-use program::{Answer, Call, answer};
+use program::{Answer, Call, Requests, answer};
 
 use super::look::{Missed, Snapshot};
 use crate::confine::xen_requests::{Allowed, POLICY, TYPES};
@@ -121,10 +121,16 @@ pub(super) enum Ask {
 }
 
 fn passes(programs: &[Program], call: Call, ask: Ask) -> bool {
-    match answer(programs, call) {
-        Answer::Refused => false,
-        Answer::Asked => ask == Ask::Untrusted,
-        Answer::Allowed => true,
+    answer(programs, call).passes(ask)
+}
+
+impl Answer {
+    fn passes(self, ask: Ask) -> bool {
+        match self {
+            Self::Refused => false,
+            Self::Asked => ask == Ask::Untrusted,
+            Self::Allowed => true,
+        }
     }
 }
 
@@ -133,9 +139,11 @@ pub(super) fn let_through(programs: &[Program], ask: Ask) -> Option<String> {
     if programs.is_empty() {
         return Some("no filter".to_owned());
     }
+    let requests = Requests::of(programs, IOCTL);
+    let request_passes = |request| requests.answer(Some(request)).passes(ask);
     let passes = |call: Call| passes(programs, call, ask);
     let never = POLICY.iter().filter(|row| row.allowed == Allowed::Never);
-    let open: Vec<_> = never.filter(|row| passes(ioctl(row.number))).collect();
+    let open: Vec<_> = never.filter(|row| request_passes(row.number)).collect();
     if let Some(first) = open.first() {
         let more = match open.len() {
             1 => String::new(),
@@ -143,7 +151,7 @@ pub(super) fn let_through(programs: &[Program], ask: Ask) -> Option<String> {
         };
         return Some(format!("filters let {} through{more}", first.request));
     }
-    if let Some(number) = unlisted().find(|number| passes(ioctl(*number))) {
+    if let Some(number) = unlisted().find(|number| request_passes(*number)) {
         return Some(format!(
             "filters let request {number:#x} through, which no driver has yet"
         ));
@@ -161,11 +169,9 @@ pub(super) fn let_through(programs: &[Program], ask: Ask) -> Option<String> {
 }
 
 fn ioctl(request: u32) -> Call {
-    let number = u32::try_from(libc::SYS_ioctl).unwrap_or(u32::MAX);
     Call {
-        number,
-        arch: ARCH,
         request: Some(request),
+        ..IOCTL
     }
 }
 
@@ -186,6 +192,9 @@ const SENDING: [Call; 3] = [
     call(libc::SYS_sendmmsg),
     call(libc::SYS_io_uring_setup),
 ];
+
+/// Of whatever request.
+const IOCTL: Call = call(libc::SYS_ioctl);
 
 /// What moves a mapping.
 const MREMAP: Call = call(libc::SYS_mremap);

@@ -46,13 +46,55 @@ pub(super) enum Answer {
     Allowed,
 }
 
+/// `ld [k]`.
+const LOAD: u16 = 0x20;
+/// Where the request's low half is in the kernel's `seccomp_data`.
+const REQUEST: u32 = if cfg!(target_endian = "little") {
+    24
+} else {
+    28
+};
+
 /// More steps than any filter takes that is made for a purpose.
 const STEPS: usize = 100_000;
 
 /// The most lenient of what the filters can answer: each has to let a call through.
 pub(super) fn answer(programs: &[Program], call: Call) -> Answer {
-    let answers = programs.iter().map(|program| most_lenient(program, call));
-    answers.min().unwrap_or(Answer::Allowed)
+    Requests::of(programs, call).answer(call.request)
+}
+
+/// Filters, each on the way that it takes for all requests of a call alike: most of it.
+pub(super) struct Requests<'p> {
+    begun: Vec<(&'p Program, Machine)>,
+    call: Call,
+}
+
+impl<'p> Requests<'p> {
+    pub(super) fn of(programs: &'p [Program], call: Call) -> Self {
+        let begun = programs
+            .iter()
+            .map(|program| (program, begin(program, call)));
+        Self {
+            begun: begun.collect(),
+            call,
+        }
+    }
+
+    /// The same for one of them.
+    pub(super) fn answer(&self, request: Option<u32>) -> Answer {
+        let call = Call {
+            request,
+            ..self.call
+        };
+        let mut strictest = Answer::Allowed;
+        for (program, machine) in &self.begun {
+            strictest = strictest.min(most_lenient(program, *machine, call));
+            if strictest == Answer::Refused {
+                break;
+            }
+        }
+        strictest
+    }
 }
 
 /// The registers on one way through; what is not known has no value.
@@ -72,13 +114,30 @@ enum Next {
     Done(Option<u32>),
 }
 
-fn most_lenient(program: &Program, call: Call) -> Answer {
-    let mut machine = Machine {
+impl Machine {
+    const START: Self = Self {
         at: 0,
         a: Some(0),
         x: Some(0),
         memory: [Some(0); 16],
     };
+}
+
+/// As far as there is one way, and nothing is asked about the request.
+fn begin(program: &Program, call: Call) -> Machine {
+    let mut machine = Machine::START;
+    while let Some(instruction) = program.get(machine.at) {
+        let mut next = machine;
+        let asks = instruction.code == LOAD && instruction.k == REQUEST;
+        match next.step(*instruction, call) {
+            Some(Next::On) if !asks => machine = next,
+            _ => break,
+        }
+    }
+    machine
+}
+
+fn most_lenient(program: &Program, mut machine: Machine, call: Call) -> Answer {
     // Not gone yet; most calls have none.
     let mut ways = Vec::new();
     let mut worst = Answer::Refused;
@@ -125,7 +184,7 @@ impl Machine {
         let cell = usize::try_from(i.k).ok()?;
         match i.code {
             // ld [k], ld #k, ld M[k], ld len
-            0x20 => self.a = call.word(i.k),
+            LOAD => self.a = call.word(i.k),
             0x00 => self.a = k,
             0x60 => self.a = *self.memory.get(cell)?,
             0x80 => self.a = Some(SIZE),
@@ -196,12 +255,10 @@ fn arithmetic(operation: u16, a: Option<u32>, b: Option<u32>) -> Option<Option<u
 impl Call {
     /// A word of the kernel's `seccomp_data`.
     fn word(&self, offset: u32) -> Option<u32> {
-        const ARGUMENTS: u32 = 16;
-        let low_half = if cfg!(target_endian = "little") { 0 } else { 4 };
         match offset {
             0 => Some(self.number),
             4 => Some(self.arch),
-            offset if offset == ARGUMENTS + 8 + low_half => self.request,
+            REQUEST => self.request,
             _ => None,
         }
     }
