@@ -5,6 +5,7 @@
 //!
 //! Repeat as root, on a machine with nothing else to do, with Debian's `bubblewrap`:
 //! `cargo bench -p xen-restrict-benches --bench launch`. Nothing is asserted about time.
+//! `BENCH_TRIAL` in the environment: a tenth of all, to see that it runs.
 
 use std::{
     collections::BTreeSet,
@@ -17,11 +18,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PAIRS: usize = 50;
-const IN_A_ROW: usize = 500;
-const AT_ONCE: usize = 200;
+use xen_restrict_benches::is_trial;
+
+/// How often, and how many.
+struct Sizes {
+    pairs: usize,
+    in_a_row: usize,
+    at_once: usize,
+    processes: usize,
+}
 const DESCRIPTORS: usize = 1000;
-const PROCESSES: usize = 2000;
 /// Debian has this user everywhere.
 const USER: &str = "games";
 const TRUE: &str = "/usr/bin/true";
@@ -30,13 +36,20 @@ const DOMID: u32 = 32_000;
 const RANGE_BASE: u32 = 65_536;
 
 fn main() {
+    let part = if is_trial() { 10 } else { 1 };
+    let sizes = Sizes {
+        pairs: 50 / part,
+        in_a_row: 500 / part,
+        at_once: 200 / part,
+        processes: 2000 / part,
+    };
     let command = build();
     run_in_memory();
-    start_up(&command);
-    in_a_row(&command);
-    at_once(&command);
-    audit(&command);
-    reaping(&command);
+    start_up(&command, sizes.pairs);
+    in_a_row(&command, sizes.in_a_row);
+    at_once(&command, sizes.at_once);
+    audit(&command, sizes.pairs);
+    reaping(&command, sizes.processes);
 }
 
 /// Where systemd starts a machine, /run is in memory. It is here, too, for this process.
@@ -117,16 +130,16 @@ fn once(run: &mut Command) -> Duration {
     took
 }
 
-fn start_up(command: &Path) {
+fn start_up(command: &Path, pairs: usize) {
     let mut times: [Vec<Duration>; 3] = Default::default();
     let mut bubblewrap = bubblewrap();
-    for _ in 0..PAIRS {
+    for _ in 0..pairs {
         times[0].push(once(&mut dm_restrict(command)));
         times[1].push(once(&mut bubblewrap));
         times[2].push(once(&mut Command::new(TRUE)));
     }
     let [ours, theirs, bare] = times.map(median);
-    println!("start-up, median of {PAIRS}, taken in turns");
+    println!("start-up, median of {pairs}, taken in turns");
     println!("  dm-restrict run, strict  {}", milliseconds(ours));
     println!("  bwrap --unshare-all      {}", milliseconds(theirs));
     println!("  fork and exec            {}", milliseconds(bare));
@@ -136,16 +149,14 @@ fn start_up(command: &Path) {
     );
 }
 
-fn in_a_row(command: &Path) {
+fn in_a_row(command: &Path, many: usize) {
     let before = Traces::now();
-    let times: Vec<_> = (0..IN_A_ROW)
-        .map(|_| once(&mut dm_restrict(command)))
-        .collect();
+    let times: Vec<_> = (0..many).map(|_| once(&mut dm_restrict(command))).collect();
     let (first, last) = (
         median(times[..50].to_vec()),
-        median(times[IN_A_ROW - 50..].to_vec()),
+        median(times[many - 50..].to_vec()),
     );
-    println!("{IN_A_ROW} launches in a row");
+    println!("{many} launches in a row");
     println!("  median of the first 50   {}", milliseconds(first));
     println!("  median of the last 50    {}", milliseconds(last));
     println!(
@@ -155,10 +166,10 @@ fn in_a_row(command: &Path) {
     before.compare();
 }
 
-fn at_once(command: &Path) {
+fn at_once(command: &Path, many: usize) {
     let before = Traces::now();
     let begin = Instant::now();
-    let mut children: Vec<_> = (0..AT_ONCE)
+    let mut children: Vec<_> = (0..many)
         .map(|_| {
             let mut run = dm_restrict(command);
             run.stdin(Stdio::null())
@@ -170,8 +181,8 @@ fn at_once(command: &Path) {
     let failed = ended
         .filter(|status| !status.as_ref().is_ok_and(|s| s.success()))
         .count();
-    let each = begin.elapsed() / u32::try_from(AT_ONCE).unwrap_or(1);
-    println!("{AT_ONCE} launches at once");
+    let each = begin.elapsed() / u32::try_from(many).unwrap_or(1);
+    println!("{many} launches at once");
     println!("  each                     {}", milliseconds(each));
     println!("  failed                   {failed}");
     before.compare();
@@ -214,7 +225,7 @@ impl Traces {
     }
 }
 
-fn audit(command: &Path) {
+fn audit(command: &Path, pairs: usize) {
     // A process that is at rest: one that changes is looked at again.
     let files: Vec<_> = (0..DESCRIPTORS)
         .map(|_| fs::File::open("/dev/null").expect("raise the limit of open files"))
@@ -233,7 +244,7 @@ fn audit(command: &Path) {
     unsafe { sleep.pre_exec(keep) };
     let mut sleep = sleep.spawn().expect("it starts");
     let pid = sleep.id().to_string();
-    let times = (0..PAIRS).map(|_| {
+    let times = (0..pairs).map(|_| {
         let begin = Instant::now();
         // It is not confined: the checks fail, and that is what takes the time.
         let audit = Command::new(command)
@@ -249,16 +260,16 @@ fn audit(command: &Path) {
     let _ = sleep.kill();
     let _ = sleep.wait();
     println!(
-        "audit of a process with {} descriptors, median of {PAIRS}",
+        "audit of a process with {} descriptors, median of {pairs}",
         files.len()
     );
     println!("  {}\n", milliseconds(took));
 }
 
-fn reaping(command: &Path) {
+fn reaping(command: &Path, many: usize) {
     let uid = RANGE_BASE + DOMID;
     let times = (0..5).map(|_| {
-        let mut children: Vec<_> = (0..PROCESSES)
+        let mut children: Vec<_> = (0..many)
             .map(|_| {
                 Command::new("/usr/bin/sleep")
                     .arg("1000")
@@ -293,7 +304,7 @@ fn reaping(command: &Path) {
         Duration::from_nanos(nanoseconds)
     });
     let took = median(times.collect());
-    println!("reaping {PROCESSES} processes of one uid, median of 5");
+    println!("reaping {many} processes of one uid, median of 5");
     println!("  {}", milliseconds(took));
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a device model does all day: by this library, and by Xen's own.
 
+use xen_restrict_benches::rounds;
+
 use crate::{
     count::{self, system_calls},
     dom0::Sender,
@@ -58,7 +60,7 @@ pub(crate) fn compare() {
             .map(|mut command| Peer::start(command.args([role, &domid])));
         let mut seen: [Seen; 2] = Default::default();
         let line = |times| format!("{verb} {size} {times}");
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds(ROUNDS) {
             for (peer, seen) in peers.iter_mut().zip(&mut seen) {
                 seen.add(&peer.ask(&line(times)));
             }
@@ -97,7 +99,7 @@ fn storm(ports: u32) -> [Seen; 2] {
     });
     let mut seen: [Seen; 2] = Default::default();
     let line = format!("take {ports} 1");
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds(ROUNDS) {
         for ((peer, sender), seen) in sides.iter_mut().zip(&mut seen) {
             sender.send();
             seen.add(&peer.ask(&line));

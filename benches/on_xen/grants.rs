@@ -11,6 +11,7 @@ use xen_restrict::{
     Access, CopySegment, GrantDevice, GrantOffset, GrantRef, GrantedByte, GuestCopy, GuestId,
     Handover, MappedGrants, PAGE_SIZE,
 };
+use xen_restrict_benches::rounds;
 
 use crate::{
     guest::{FIRST_BULK, Guest},
@@ -48,7 +49,7 @@ pub(crate) fn compare() {
     for (name, verb, size, times) in WORK {
         let line = format!("{verb} {size} {times}");
         let mut seen: [Vec<f64>; 3] = Default::default();
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds(ROUNDS) {
             for (peer, seen) in peers.iter_mut().zip(&mut seen) {
                 seen.push(peer.ask(&line)[0]);
             }

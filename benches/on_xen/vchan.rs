@@ -4,6 +4,8 @@
 
 use std::process::Command;
 
+use xen_restrict_benches::rounds;
+
 use crate::{
     guest::{self, FIRST_BULK, Guest, PORT},
     median,
@@ -27,7 +29,7 @@ pub(crate) fn compare() {
     }
     guest.serve();
     let mut seen: [Vec<f64>; 2] = Default::default();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds(ROUNDS) {
         let mut ours = Command::new("vchan");
         let sides = [confined(ours.args([&reference, &port, MEBIBYTES])), {
             let mut theirs = xen_libraries();

@@ -5,7 +5,8 @@
 //! compare with an earlier run by `-- --save-baseline NAME`, then `-- --baseline NAME`.
 //! `-- table` prints ratios of runs in turns, with instructions, allocations and system
 //! calls of one operation, which do not depend on what else the machine does; `-- table
-//! PART` does so for the names with PART in them. It needs valgrind.
+//! PART` does so for the names with PART in them. It needs valgrind. With `BENCH_TRIAL` set
+//! in the environment some of all is run for a moment, to see that it runs.
 
 mod broker;
 mod confinement;
@@ -23,6 +24,8 @@ use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
+
+use xen_restrict_benches::is_trial;
 
 use operation::{Operation, Work};
 
@@ -75,9 +78,10 @@ fn time(work: &mut Work, times: u64) -> Duration {
 }
 
 fn by_criterion() {
+    let (warm_up, measure) = if is_trial() { (1, 10) } else { (300, 1000) };
     let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
+        .warm_up_time(Duration::from_millis(warm_up))
+        .measurement_time(Duration::from_millis(measure))
         .configure_from_args();
     for operation in operations() {
         let Operation {

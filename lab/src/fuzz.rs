@@ -81,7 +81,8 @@ pub(crate) fn run(only: Option<&str>, seconds: u32) -> Result<ExitCode> {
         nightly()
             .args(["cargo", "fuzz", "build", "--target", &triple])
             .arg("--target-dir")
-            .arg(&folder),
+            .arg(&folder)
+            .args(only),
     )?;
     let mut table = format!("{}\n", Row::HEAD);
     let mut findings = String::new();

@@ -95,6 +95,18 @@ pub(crate) const C: &[HostPackage] = &[
     },
 ];
 
+/// For benches on this machine.
+pub(crate) const BENCHES: &[HostPackage] = &[
+    HostPackage {
+        name: "bubblewrap",
+        file: "/usr/bin/bwrap",
+    },
+    HostPackage {
+        name: "valgrind",
+        file: "/usr/bin/valgrind",
+    },
+];
+
 /// Installs what is missing, or, without root, names the command that does.
 ///
 /// # Errors

@@ -18,7 +18,12 @@ const GUEST_CONFIG: &str = include_str!("guest.cfg");
 const HVM_CONFIG: &str = include_str!("hvm.cfg");
 
 /// Variables of whoever runs the lab that programs in dom0 get as well.
-const FORWARDED: &[&str] = &["XEN_LAB_SEED", "XEN_LAB_SEQUENCES", "XEN_LAB_SECONDS"];
+const FORWARDED: &[&str] = &[
+    "BENCH_TRIAL",
+    "XEN_LAB_SECONDS",
+    "XEN_LAB_SEED",
+    "XEN_LAB_SEQUENCES",
+];
 
 /// What a run does in dom0, and what it needs there besides the image.
 #[derive(Debug)]

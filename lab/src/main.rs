@@ -32,6 +32,7 @@ mod shown;
 mod steps;
 mod suite;
 mod terminal;
+mod typed;
 mod wire;
 
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use artifacts::Build;
 use contents::Contents;
 use dom0::Dom0;
 use machine::Limits;
@@ -74,6 +76,9 @@ enum Task {
     Test {
         /// Only tests whose name contains this.
         filter: Option<String>,
+        /// What they start is optimised, as where it is installed.
+        #[arg(long)]
+        release: bool,
         /// Arguments for the test programs.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -106,7 +111,13 @@ enum Task {
         step: Option<String>,
     },
     /// Tests and demonstration on every suite, in each kind of dom0 that it boots.
-    Matrix,
+    Matrix {
+        /// Only tests whose name contains this.
+        filter: Option<String>,
+        /// Only on this suite.
+        #[arg(long)]
+        only: Option<&'static Suite>,
+    },
     /// A dom0 prompt with guests A and B.
     Shell {
         /// What dom0 has.
@@ -161,8 +172,16 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
     let system = System::new(arguments.suite, arguments.dom0, arguments.cpus);
     match &arguments.command {
         Task::Demo => system.run(&session::demo()?),
-        Task::Test { filter, arguments } => {
-            system.test(&session::tests(filter.as_deref(), arguments)?)
+        Task::Test {
+            filter,
+            release,
+            arguments,
+        } => {
+            let how = match release {
+                true => Build::Release,
+                false => Build::Dev,
+            };
+            system.test(&session::tests(filter.as_deref(), arguments, how)?)
         }
         &Task::Campaign { seconds, seed } => {
             let limits = Limits::lasting(Duration::from_secs(seconds.into()));
@@ -175,7 +194,13 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         Task::Check { step } => {
             steps::run_all(step.as_deref(), || system.test(&session::everything()?))
         }
-        Task::Matrix => session::matrix(arguments.cpus, &session::everything()?),
+        Task::Matrix { filter, only } => {
+            let tests = match filter {
+                Some(filter) => session::tests(Some(filter), &[], Build::Dev)?,
+                None => session::everything()?,
+            };
+            session::matrix(arguments.cpus, *only, &tests)
+        }
         Task::Shell { contents } => system.shell(contents),
         Task::Run {
             contents,

@@ -33,7 +33,15 @@ pub(crate) fn dies_with_us(command: &mut Command, signal: Signal) -> &mut Comman
 /// # Errors
 /// It did not start, or it did not end with status 0.
 pub(crate) fn run(command: &mut Command) -> Result<Output> {
-    command.stdin(Stdio::null());
+    run_with(command, Stdio::null())
+}
+
+/// The same, with something to read.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_with(command: &mut Command, input: Stdio) -> Result<Output> {
+    command.stdin(input);
     dies_with_us(command, Signal::SIGTERM);
     let output = command
         .output()

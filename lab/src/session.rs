@@ -132,16 +132,17 @@ impl System {
     }
 }
 
-/// Runs the tests on every suite and in each of its kinds of dom0, and goes on after a
-/// failure; a table comes last.
+/// Runs the tests on every suite, or on one, and in each of its kinds of dom0, and goes on
+/// after a failure; a table comes last.
 ///
 /// # Errors
 /// None of its own: a boot that fails is a row of the table.
-pub(crate) fn matrix(cpus: u8, tests: &Tests) -> Result<ExitCode> {
+pub(crate) fn matrix(cpus: u8, only: Option<&Suite>, tests: &Tests) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut table = String::new();
     let systems = SUITES
         .iter()
+        .filter(|suite| only.is_none_or(|only| only.name == suite.name))
         .flat_map(|suite| suite.dom0s.iter().map(move |&dom0| (suite, dom0)));
     for (suite, dom0) in systems {
         let result = System::new(suite, dom0, cpus).test(tests);
@@ -195,12 +196,13 @@ const NOT_ON: &[(&str, &str, &str)] = &[(
 )];
 
 /// The tests, built; they get the arguments of libtest. Programs that have no test for
-/// these stay out. Those that run alone do so without arguments.
+/// these stay out. Those that run alone do so without arguments. The tools, which they
+/// start, are built in this way.
 ///
 /// # Errors
 /// They do not build, or a tool does not.
-pub(crate) fn tests(filter: Option<&str>, arguments: &[String]) -> Result<Tests> {
-    let tools = tools()?;
+pub(crate) fn tests(filter: Option<&str>, arguments: &[String], how: Build) -> Result<Tests> {
+    let tools = built_tools(how)?;
     let mut programs = Vec::new();
     for Test { program, contents } in TESTS {
         let test = Executable {
@@ -297,7 +299,7 @@ pub(crate) fn campaign(seconds: u32, seed: Option<u64>) -> Result<Work> {
 /// # Errors
 /// Something does not build.
 pub(crate) fn everything() -> Result<Tests> {
-    let mut tests = tests(None, &[])?;
+    let mut tests = tests(None, &[], Build::Dev)?;
     show(&mut tests.together);
     Ok(tests)
 }
@@ -332,7 +334,11 @@ fn show(work: &mut Work) {
 /// # Errors
 /// Something does not build.
 pub(crate) fn benches() -> Result<Work> {
-    let mut executables = built_tools(Build::Release)?;
+    let how = match std::env::var_os("BENCH_TRIAL") {
+        Some(_) => Build::Dev,
+        None => Build::Release,
+    };
+    let mut executables = built_tools(how)?;
     for peer in PEERS {
         executables.push(Executable {
             name: peer.name.to_owned(),
@@ -343,7 +349,7 @@ pub(crate) fn benches() -> Result<Work> {
     for program in BENCHES {
         let bench = Executable {
             name: program.name.to_owned(),
-            path: artifacts::build(program, Build::Release)?,
+            path: artifacts::build(program, how)?,
         };
         work.start(bench, &[]);
     }

@@ -20,6 +20,7 @@ use crate::host;
 use crate::paths;
 use crate::process;
 use crate::progress::say;
+use crate::typed;
 
 struct Step {
     name: &'static str,
@@ -81,9 +82,16 @@ const BESIDE: &[Step] = &[
     step("crates as published", Function(crates::check)),
     step("Debian packages", Function(deb::check)),
     step("the C interface, installed", Function(c_interface::check)),
+    step("commands of the documents", Function(typed::check)),
 ];
 
-const ON_XEN: &str = "tests and demonstration on real Xen";
+pub(crate) const ON_XEN: &str = "tests and demonstration on real Xen";
+
+/// Whether there is a step of this name.
+pub(crate) fn has(name: &str) -> bool {
+    let steps = STEPS.iter().chain(BESIDE);
+    steps.map(|step| step.name).any(|step| step == name) || name == ON_XEN
+}
 
 const fn step(name: &'static str, action: Action) -> Step {
     Step { name, action }

@@ -78,6 +78,15 @@ impl Attacker {
         (read > 0).then(|| line.trim().to_owned())
     }
 
+    /// Forgets what it has said.
+    pub(super) fn skip(&mut self) {
+        let ready = |says: &BufReader<ChildStdout>| {
+            let mut fds = [PollFd::new(says.get_ref().as_fd(), PollFlags::POLLIN)];
+            !says.buffer().is_empty() || poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+        };
+        while ready(&self.says) && self.line().is_some() {}
+    }
+
     /// What it took, in its own words, and what dom0's memory had less at worst: MiB.
     pub(super) fn takes(&mut self, dom0: &Dom0) -> (String, u64) {
         let deadline = Instant::now() + Duration::from_secs(120);
