@@ -61,6 +61,8 @@ fn beside_stock() {
     for _ in 0..if trial { 1 } else { ROUNDS } {
         ours.push(round(Some(&in_place_of_qemu())));
         stock.push(round(None));
+        // The lab waits for a sign of life.
+        eprint!(".");
     }
     for (at, what) in ["xl create", "until the guest runs", "1000 disk requests"]
         .into_iter()
