@@ -32,7 +32,7 @@ pub(super) fn members(
     let pids = processes().map_err(|source| AuditError::own("/proc", source))?;
     let table: Table = pids
         .into_iter()
-        .filter_map(|pid| Some((pid, row(pid)?)))
+        .filter_map(|other| Some((other, row(other, pid)?)))
         .collect();
     let Some(asked) = table.get(&pid) else {
         return Err(AuditError::Ended { pid });
@@ -102,10 +102,14 @@ fn is_first(member: i32, namespace: Option<u64>) -> bool {
     namespace.is_some() && first() == Some(true)
 }
 
-/// None if it has ended meanwhile, or is hidden, as process 1 can be.
-fn row(pid: i32) -> Option<Row> {
+/// None if it has ended meanwhile, or is hidden, as process 1 can be, or is the kernel's and
+/// not asked about.
+fn row(pid: i32, asked: i32) -> Option<Row> {
     let dir = ProcDir::of(pid).ok()?;
     let stat = Stat::parse(&dir.read("stat").ok()?)?;
+    if stat.is_kernels() && pid != asked {
+        return None;
+    }
     let status = super::process::parse_status(&dir).ok()?;
     let namespace = dir.namespace(NAMESPACES[PID].1).unwrap_or(0);
     Some(Row {
@@ -124,15 +128,20 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    /// Looks at every thread of the machine.
+    /// Looks at every thread of the machine but the kernel's, which are many, and share the
+    /// first namespaces with others.
     pub(super) fn look() -> Result<Self, AuditError> {
         let mut neighbours = Self::default();
         for pid in processes().map_err(|source| AuditError::own("/proc", source))? {
             let Ok(dir) = ProcDir::of(pid) else { continue };
+            let stat = dir.read("stat").ok().and_then(|text| Stat::parse(&text));
+            if stat.as_ref().is_some_and(Stat::is_kernels) {
+                continue;
+            }
             for tid in dir.numbers("task").unwrap_or_default() {
                 neighbours.add(pid, tid, &dir);
             }
-            if let Some(session) = session_of(pid) {
+            if let Some(Stat { session, .. }) = stat {
                 neighbours.sessions.entry(session).or_default().push(pid);
             }
         }

@@ -89,13 +89,24 @@ pub(super) struct Stat {
     pub(super) session: i32,
     /// The controlling terminal's device; 0 is none.
     pub(super) terminal: i32,
+    /// `PF_*` of Linux's `linux/sched.h`.
+    pub(super) flags: u32,
     /// Ticks since the machine's start: with its number, this names a process.
     pub(super) started: u64,
     /// Addresses that an exec changes: start of code and stack, arguments, environment.
     pub(super) image: [u64; 4],
 }
 
+/// `PF_KTHREAD`.
+const KERNELS: u32 = 0x0020_0000;
+
 impl Stat {
+    /// Whether it is a thread of the kernel: root's, with no parent but the kernel's, in the
+    /// machine's first namespaces. No process can say so of itself.
+    pub(super) fn is_kernels(&self) -> bool {
+        self.flags & KERNELS != 0
+    }
+
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         // The name before may contain anything, ") " too.
         let end = text.iter().rposition(|byte| *byte == b')')?;
@@ -108,6 +119,7 @@ impl Stat {
             parent: field(4)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             terminal: field(7)?.parse().ok()?,
+            flags: field(9)?.parse().ok()?,
             started: field(22)?.parse().ok()?,
             image: [address(26)?, address(28)?, address(48)?, address(50)?],
         })
