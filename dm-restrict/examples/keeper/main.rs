@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod keep;
+mod own_memory;
 mod reach;
 mod says;
 
