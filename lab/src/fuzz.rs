@@ -43,6 +43,8 @@ const TARGETS: &[Target] = &[
     target("record", 2048),
     target("seccomp_filter", 1700),
     target("users", 1024),
+    // The longest message, and one more.
+    target("xenstore", 4200),
 ];
 
 /// What has to be there, how it is asked for, and what installs it.

@@ -7,7 +7,10 @@ pub use crate::{
     confine::laws::users,
     handover::laws::handover,
     io_request::laws::ioreq_served,
-    launch::laws::{messages, record},
+    launch::{
+        laws::{messages, record},
+        no_store::laws::xenstore,
+    },
 };
 
 /// Any text of /proc, whoever reads it.
@@ -49,6 +52,7 @@ mod tests {
             ("record", record),
             ("seccomp_filter", seccomp_filter),
             ("users", users),
+            ("xenstore", xenstore),
         ]);
     }
 }

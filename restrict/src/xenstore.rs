@@ -23,7 +23,7 @@ const DIRECTORY: u32 = 1;
 const READ: u32 = 2;
 pub(crate) const IS_DOMAIN_INTRODUCED: u32 = 17;
 /// `XENSTORE_PAYLOAD_MAX`.
-const MOST: u32 = 4096;
+pub(crate) const MOST: u32 = 4096;
 /// One that is so slow is not asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -4,7 +4,7 @@
 use std::{
     ffi::CString,
     fs::{self, File, OpenOptions},
-    io::{IoSlice, Read as _, Write as _},
+    io::IoSlice,
     mem::forget,
     os::{
         fd::AsRawFd as _,
@@ -27,15 +27,21 @@ use nix::{
 };
 use xen_sys::{Request, evtchn, privcmd};
 
-use crate::{Call, reach};
+use crate::{Call, reach, says};
 
 const PRIVCMD: &str = "/dev/xen/privcmd";
 
-/// Each of `all`, between commas, is one of these, and `=` a value for some.
-pub(crate) fn keep(all: &str, call: &Call) {
+/// Each of `all`, between commas, is one of these, and `=` a value for some. Gives a connection
+/// to xenstored that is to be tried afterwards.
+pub(crate) fn keep(all: &str, call: &Call) -> Option<UnixStream> {
+    let mut connection = None;
     for what in all.split(',') {
-        keep_one(what, call);
+        match what {
+            "a-connection-for-later" => connection = Some(says::connected()),
+            other => keep_one(other, call),
+        }
     }
+    connection
 }
 
 fn keep_one(what: &str, call: &Call) {
@@ -76,10 +82,11 @@ fn keep_one(what: &str, call: &Call) {
         }
         "mapped" => map(&open(value), libc::PROT_READ | libc::PROT_WRITE),
         "mapped-file" => map(&File::open(value).unwrap(), libc::PROT_READ),
-        "note" => note(value, call),
         "disks-to-write" => disks_to_write(),
         "a-table-of-its-own" => table_of_its_own(value, call),
-        other => reach::reach(other, value),
+        "too-long-a-message" => says::too_long(),
+        "much-that-is-not-finished" => says::hold_up(),
+        other => reach::reach(other, value, call),
     }
 }
 
@@ -103,20 +110,6 @@ fn map(file: &File, prot: libc::c_int) {
     // SAFETY: at a free place.
     let at = unsafe { libc::mmap(nowhere, 4096, prot, libc::MAP_SHARED, number, 0) };
     assert_ne!(at, libc::MAP_FAILED);
-}
-
-/// Where libxl notes what it has inserted.
-fn note(path: &str, call: &Call) {
-    /// Of `enum xsd_sockmsg_type` in Xen's `io/xs_wire.h`.
-    const WRITE: u32 = 11;
-    let mut xenstored = UnixStream::connect("/run/xenstored/socket").unwrap();
-    let note = format!("/libxl/{}/device/vbd/768/params\0aio:{path}", call.domid);
-    let header = [WRITE, 0, 0, u32::try_from(note.len()).unwrap()].map(u32::to_ne_bytes);
-    let question = [header.as_flattened(), note.as_bytes()];
-    xenstored.write_all(&question.concat()).unwrap();
-    let mut answer = [0; 19];
-    xenstored.read_exact(&mut answer).unwrap();
-    assert_eq!((answer[0], &answer[16..]), (11, &b"OK\0"[..]));
 }
 
 /// What it was given to read, opened again.

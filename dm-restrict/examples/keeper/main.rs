@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod keep;
+mod own_memory;
 mod reach;
+mod says;
 
 use std::{env, ffi::CString};
 
@@ -19,7 +21,7 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let (what, qemus) = arguments.split_first().unwrap();
     let call = Call::of(qemus);
-    keep::keep(what, &call);
+    let connection = keep::keep(what, &call);
 
     // Where `root` is left out, the directory is the guest's user's, and closed to this root.
     if let Err(errno) = chroot(call.chroot.as_c_str()) {
@@ -32,6 +34,9 @@ fn main() {
     // QEMU makes sure of it, and here it waits for the supervisor.
     assert_eq!(setuid(Uid::from_raw(0)), Err(Errno::EPERM));
     println!("it goes on with {what}");
+    if let Some(connection) = connection {
+        says::after(connection);
+    }
 }
 
 /// What libxl says of guest and user.

@@ -19,7 +19,9 @@ use nix::{
     sys::stat::Mode,
 };
 
-pub(crate) fn reach(how: &str, value: &str) {
+use crate::{Call, own_memory, says};
+
+pub(crate) fn reach(how: &str, value: &str, call: &Call) {
     let reached = match how {
         "opens" => OpenOptions::new()
             .read(true)
@@ -31,6 +33,9 @@ pub(crate) fn reach(how: &str, value: &str) {
             .and_then(|address| UnixStream::connect_addr(&address))
             .map(drop),
         "another-root" => another_root(value),
+        "changes-itself-below" => own_memory::change(value.parse().unwrap()),
+        "says" => says::say(value, call),
+        "watches" => says::watch(value),
         other => panic!("{other} is nothing to keep or to reach"),
     };
     match reached {

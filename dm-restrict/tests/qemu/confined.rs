@@ -128,6 +128,18 @@ fn vnc_on_tcp_takes_dom0s_network_by_name() {
     assert!(text.contains("left out by name"), "{text}");
 }
 
+/// With stock `dm_restrict=1` QEMU 10 ends of it when it has given root up.
+#[test]
+fn the_keyboard_that_xl_adds_is_in_nobodys_way() {
+    let _alone = alone();
+    let guest = Guest::with(&["vkb_device=1"]);
+    guest.has_done_its_work();
+    let backend = format!("/local/domain/0/backend/vkbd/{}/0/state", guest.stock.domid);
+    let state = Command::new("xenstore-read").arg(backend).output().unwrap();
+    // As libxl has written it: nobody serves it.
+    assert_eq!(state.stdout, b"1\n");
+}
+
 #[test]
 fn a_network_card_is_reached_from_dom0_and_its_qemu_sees_no_network() {
     let _alone = alone();

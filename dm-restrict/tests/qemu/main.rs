@@ -18,3 +18,4 @@ mod stock;
 mod support;
 mod taken_over;
 mod tracer;
+mod xenstored;

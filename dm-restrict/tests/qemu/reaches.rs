@@ -17,6 +17,7 @@ use std::{
 use crate::{
     device::Loop,
     keeps::{Elsewhere, keeping, keeping_with},
+    stock::from_lab,
     support::{alone, scratch},
 };
 
@@ -131,4 +132,16 @@ fn sockets_of_others() {
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     }
     fs::remove_file(path).unwrap();
+}
+
+/// What is not taken away: it has dom0's own memory as long as privcmd is not restricted.
+#[test]
+fn it_reaches_memory_of_dom0() {
+    let _alone = alone();
+    // By frames of the machine, which has more memory; a PVH dom0 does not get its own so.
+    let is_pv = from_lab("XEN_LAB_DOM0") == "pv";
+    let frames = if is_pv { 0x50000 } else { 0x8000 };
+    let said = keeping(&format!("changes-itself-below={frames}"));
+    assert!(said.contains("changes-itself-below "), "{said}");
+    assert_eq!(said.contains(": reached"), is_pv, "{said}");
 }

@@ -9,7 +9,10 @@
 
 use std::{
     fmt, fs, io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
 };
 
 use nix::{
@@ -46,6 +49,8 @@ pub(crate) struct Notifier {
     numbers: fn(i32) -> bool,
     /// What it gets that opens the device of event channels.
     handles: Handles,
+    /// See [`Notifier::take_connection`].
+    connection: Option<UnixStream>,
     /// Who wants to be root again waits, once, until [`Notifier::release`].
     holds: bool,
     held: Option<Held>,
@@ -110,6 +115,7 @@ impl Notifier {
             calls: |_| false,
             numbers: |_| false,
             handles: Handles::NotAsked,
+            connection: None,
             holds: false,
             held: None,
             sealed: false,

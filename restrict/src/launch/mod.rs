@@ -19,6 +19,7 @@ mod instance;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod laws;
 mod linked;
+pub(crate) mod no_store;
 mod notify;
 mod options;
 mod output;

@@ -12,6 +12,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
+use super::no_store::NoStore;
 use crate::confine::notify::{Notifier, Served};
 
 /// How long requests that are under way are waited for before that is reported.
@@ -30,10 +31,11 @@ pub(crate) enum Outcome {
     Nothing,
 }
 
-/// The program's phase, and the filter's questions.
+/// The program's phase, the filter's questions, and what is there in the first phase only.
 pub(crate) struct Sealing {
     notifier: Option<Notifier>,
     state: State,
+    store: NoStore,
 }
 
 #[derive(Clone, Copy)]
@@ -66,11 +68,20 @@ impl Sealing {
         if let (true, Some(notifier)) = (sealed, &mut notifier) {
             notifier.seal();
         }
-        Self { notifier, state }
+        Self {
+            notifier,
+            state,
+            store: NoStore::default(),
+        }
     }
 
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.notifier.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What it waits for besides.
+    pub(crate) fn wants(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.store.wants()
     }
 
     /// When it is to be looked again.
@@ -122,12 +133,17 @@ impl Sealing {
 
     /// Answers one of the filter's questions. An error ends them: they are refused.
     pub(crate) fn serve(&mut self) -> io::Result<Served> {
+        self.store.advance();
         let Some(notifier) = &mut self.notifier else {
             return Ok(Served::Nothing);
         };
         let served = notifier.serve();
+        if let Some(connection) = notifier.take_connection() {
+            self.store.add(connection);
+        }
         if served.is_err() || (matches!(served, Ok(Served::Nothing)) && notifier.is_over()) {
             self.notifier = None;
+            self.store = NoStore::default();
             if !matches!(self.state, State::Sealed) {
                 self.state = State::Nothing;
             }
@@ -141,6 +157,7 @@ impl Sealing {
         match (&mut self.notifier, self.state) {
             (Some(notifier), State::SetUp(_)) => {
                 notifier.seal();
+                self.store = NoStore::default();
                 self.state = State::Waiting(deadline);
             }
             (_, State::Reported) => self.state = State::Waiting(deadline),

@@ -20,6 +20,7 @@ use super::{
     control::Control,
     guest_life::GuestLife,
     instance::Instance,
+    no_store::MOST_CONNECTIONS,
     notify::{self, ToPassOn},
     overseer::Overseer,
     qemu::Promise,
@@ -37,8 +38,9 @@ use crate::{
 /// How often it is looked whether the guest is there.
 const GUEST: Duration = Duration::from_secs(1);
 
-/// What there can be to wait for: two of each program's output, grants, control.
-const MOST_FDS: usize = 32;
+/// What there can be to wait for: signals, two of the program's output, two for grants, the
+/// filter, what it says of itself, nine for control, and what a QEMU takes for xenstored.
+const MOST_FDS: usize = 16 + MOST_CONNECTIONS;
 
 /// The supervisor's state while the program runs.
 pub(crate) struct Watch<'a> {
@@ -101,6 +103,7 @@ impl Watch<'_> {
         let others = std::iter::once(readable(signals.as_fd()))
             .chain(relays)
             .chain(self.sealing.fd().map(readable))
+            .chain(self.sealing.wants())
             .chain(notify.map(|socket| readable(socket.as_fd())))
             .chain(self.control.iter().flat_map(Control::fds).map(readable));
         let (mut brokers, mut used) = (0, 0);

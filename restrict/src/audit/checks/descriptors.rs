@@ -126,7 +126,7 @@ impl View<'_> {
         let Some(record) = self.of_qemu() else {
             return false;
         };
-        // Until it has given root up it writes there itself, and nothing is inserted.
+        // Until it has given root up nothing is inserted.
         let inserted = || match record.sealed {
             true => self.inserted.get_or_init(|| self.inserted()).as_slice(),
             false => &[],

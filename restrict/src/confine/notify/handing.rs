@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A QEMU that opens the device of event channels gets a handle that is restricted already
-//! ([`qemu::handles`]), and one that connects to xenstored a connection
+//! ([`qemu::handles`]), and one that connects to xenstored a connection to its supervisor
 //! ([`qemu::connects`]).
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+        unix::net::UnixStream,
+    },
 };
 
 use nix::errno::Errno;
@@ -63,7 +66,7 @@ impl Notifier {
                     return Ok(None);
                 }
                 let handle = qemu::handles::open(guest);
-                match handle.and_then(|handle| self.give(call.id, &handle, None)) {
+                match handle.and_then(|handle| self.give(call.id, handle.as_fd(), None)) {
                     Ok(()) => Ok(Some(Served::Nothing)),
                     Err(_) => self.refuse(call).map(Some),
                 }
@@ -80,23 +83,33 @@ impl Notifier {
         }))
     }
 
-    /// The caller's socket becomes one that is connected to xenstored; to others none is.
+    /// The caller's socket becomes one that is connected to this process, if he wants xenstored;
+    /// others are not.
     fn connect(&mut self, call: &libc::seccomp_notif) -> io::Result<Served> {
         let number = low_half(call.data.args[0]);
-        let given = qemu::connects::to_xenstored(call.pid, &call.data)
-            .then(|| self.give(call.id, &qemu::connects::connected()?, Some(number)));
+        let given = qemu::connects::to_xenstored(call.pid, &call.data).then(|| {
+            let (ours, callers) = UnixStream::pair()?;
+            self.give(call.id, callers.as_fd(), Some(number))?;
+            Ok::<_, io::Error>(ours)
+        });
         match given {
-            Some(Ok(())) => {
+            Some(Ok(ours)) => {
                 self.answer(call.id, Answer::Done)?;
+                self.connection = Some(ours);
                 Ok(Served::Nothing)
             }
             Some(Err(_)) | None => self.refuse(call),
         }
     }
 
+    /// This process's end of what was connected last.
+    pub(crate) fn take_connection(&mut self) -> Option<UnixStream> {
+        self.connection.take()
+    }
+
     /// Gives the caller a descriptor: by a number of its own, or a new one, which is the
     /// answer then.
-    fn give(&self, id: u64, handle: &OwnedFd, number: Option<u32>) -> io::Result<()> {
+    fn give(&self, id: u64, handle: BorrowedFd<'_>, number: Option<u32>) -> io::Result<()> {
         let mut gift = Gift {
             id,
             flags: if number.is_some() { SET } else { SEND },

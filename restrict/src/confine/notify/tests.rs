@@ -2,6 +2,7 @@
 //! With real listeners. A filter is loaded for one thread, so one process is both the
 //! program and its supervisor.
 
+mod connections;
 mod races;
 
 use std::{

@@ -24,7 +24,10 @@ pub(in crate::confine) const UNTIL_GIVEN_UP: &[Calls] = &[
         "gives root up, in each thread, and makes sure that it is gone",
     ),
     calls(&["chroot"], "into the empty directory that libxl made"),
-    calls(&["connect"], "to xenstored, by its supervisor"),
+    calls(
+        &["connect"],
+        "to its supervisor, which it takes for xenstored",
+    ),
     calls(&["execve"], "becomes QEMU, which starts no other program"),
 ];
 

@@ -1,23 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Connections of a QEMU that is root: to xenstored only. The supervisor makes it in its place:
-//! what is in QEMU's memory, and which file a name leads to, can change after a look at it.
-
-use std::{
-    io,
-    os::fd::{AsRawFd as _, OwnedFd},
-};
-
-use nix::{
-    fcntl::{FcntlArg, OFlag, fcntl},
-    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
-};
+//! Connections of a QEMU that is root: to xenstored only, as it believes. At the other end is its
+//! supervisor: what is in QEMU's memory, and which file a name leads to, can change after a look
+//! at it.
 
 use super::handles::read_memory;
 use crate::confine::{notify::low_half, syscalls::by_number};
 
 /// By what names Xen's library knows its socket.
 const NAMES: [&[u8]; 2] = [b"/run/xenstored/socket", b"/var/run/xenstored/socket"];
-const XENSTORED: &str = "/run/xenstored/socket";
 
 /// Whether a call connects a socket.
 pub(in crate::confine) fn connects(call: &libc::seccomp_data) -> bool {
@@ -40,15 +30,6 @@ fn is_xenstored(address: &[u8]) -> bool {
     };
     let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
     i32::from(u16::from_ne_bytes(*family)) == libc::AF_UNIX && NAMES.contains(&path)
-}
-
-/// A new connection. Where xenstored does not take one at once, that is told.
-pub(in crate::confine) fn connected() -> io::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(socket.as_raw_fd(), &UnixAddr::new(XENSTORED)?)?;
-    fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))?;
-    Ok(socket)
 }
 
 #[cfg(test)]
