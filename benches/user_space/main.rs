@@ -78,11 +78,18 @@ fn time(work: &mut Work, times: u64) -> Duration {
 }
 
 fn by_criterion() {
-    let (warm_up, measure) = if is_trial() { (1, 10) } else { (300, 1000) };
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(warm_up))
-        .measurement_time(Duration::from_millis(measure))
-        .configure_from_args();
+    let criterion = Criterion::default();
+    let criterion = match is_trial() {
+        true => criterion
+            .warm_up_time(Duration::from_millis(1))
+            .measurement_time(Duration::from_millis(10))
+            .sample_size(10)
+            .nresamples(100),
+        false => criterion
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1)),
+    };
+    let mut criterion = criterion.configure_from_args();
     for operation in operations() {
         let Operation {
             name, own, floor, ..

@@ -44,6 +44,8 @@ pub(crate) static STOCK_QEMU: Contents = Contents {
         "usr/lib/xen-{xen}/boot/hvmloader",
         "usr/share/qemu/keymaps/en-us",
         "usr/share/seabios/bios-256k.bin",
+        "usr/share/seabios/vgabios-cirrus.bin",
+        "usr/share/seabios/vgabios-stdvga.bin",
     ],
 };
 

@@ -4,6 +4,8 @@
 
 /// `memory_op`: see [`memory`](crate::memory).
 pub const MEMORY_OP: u64 = 12;
+/// `multicall`: see [`multicall`](crate::multicall).
+pub const MULTICALL: u64 = 13;
 /// `xen_version`: see [`version`](crate::version).
 pub const XEN_VERSION: u64 = 17;
 /// `grant_table_op`: see [`grant_table`](crate::grant_table).

@@ -34,6 +34,7 @@ pub mod hypercall;
 pub mod ioreq;
 pub mod list;
 pub mod memory;
+pub mod multicall;
 pub mod privcmd;
 pub mod sched;
 pub mod version;

@@ -6,7 +6,7 @@ use std::{
     fs::OpenOptions,
     io,
     os::{
-        fd::{FromRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixStream},
     },
@@ -18,6 +18,8 @@ use nix::{
     fcntl::{OFlag, openat},
     sys::stat::Mode,
 };
+
+use xen_sys::{memory::Reservation, privcmd};
 
 use crate::{Call, own_memory, says};
 
@@ -34,6 +36,7 @@ pub(crate) fn reach(how: &str, value: &str, call: &Call) {
             .map(drop),
         "another-root" => another_root(value),
         "changes-itself-below" => own_memory::change(value.parse().unwrap()),
+        "hypercall" => hypercall(value, call.domid),
         "says" => says::say(value, call),
         "watches" => says::watch(value),
         other => panic!("{other} is nothing to keep or to reach"),
@@ -42,6 +45,42 @@ pub(crate) fn reach(how: &str, value: &str, call: &Call) {
         Ok(()) => println!("{how} {value}: reached"),
         Err(error) => println!("{how} {value}: {error}"),
     }
+}
+
+/// `NUMBER:OPERATION:DOMID`, with a list of one frame for its memory.
+fn hypercall(value: &str, guest: u16) -> io::Result<()> {
+    let value = value.replace("GUEST", &guest.to_string());
+    let numbers: Vec<u64> = value.split(':').map(|n| n.parse().unwrap()).collect();
+    let [op, operation, domid] = numbers[..] else {
+        panic!("{value}: three numbers")
+    };
+    // Where nothing is in a guest as small as that.
+    let frame = 0xf_0000_u64;
+    let reservation = Reservation {
+        extent_start: (&raw const frame).expose_provenance() as u64,
+        nr_extents: 1,
+        domid: domid.try_into().unwrap(),
+        ..Reservation::default()
+    };
+    let request = privcmd::Hypercall {
+        op,
+        arg: [
+            operation,
+            (&raw const reservation).expose_provenance() as u64,
+            0,
+            0,
+            0,
+        ],
+    };
+    let handle = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/xen/privcmd")?;
+    let number = libc::Ioctl::from(privcmd::HYPERCALL.number());
+    // SAFETY: the request, and what it points to, live.
+    let result = unsafe { libc::ioctl(handle.as_raw_fd(), number, &raw const request) };
+    Errno::result(result)?;
+    Ok(())
 }
 
 /// `PROC/PID/root:FILE`: a thread of the uid of that process opens its root directory, and

@@ -175,7 +175,7 @@ fn device_model(
         "fsize=unlimited"
     };
     if !settings.without.contains(&Mechanism::Rlimits) {
-        launch = launch.limit(fsize.parse()?);
+        launch = launch.limit(fsize.parse()?).limit(MEMLOCK.parse()?);
     }
     for file in disks::writable_files(&by_path) {
         launch = launch.bind_read_write(file);
@@ -191,6 +191,9 @@ fn device_model(
     }
     Ok(launch)
 }
+
+/// Numbers of frames for a graphics card of 256 MiB, which Xen's library has locked, and some.
+const MEMLOCK: &str = "memlock=1048576";
 
 /// The user's name, where libxl has not taken the one that the rule gives.
 fn other_user(

@@ -77,6 +77,20 @@ fn a_disk_that_qemu_could_not_see_is_used_by_its_descriptor() {
     guest.has_done_its_work();
 }
 
+/// Xen gives the guest its memory by a hypercall, which the supervisor issues.
+#[test]
+fn a_graphics_card_has_its_memory() {
+    let _alone = alone();
+    for card in ["stdvga", "cirrus"] {
+        let guest = Guest::with(&[&format!("vga=\"{card}\"")]);
+        guest.has_done_its_work();
+        let domid = guest.stock.domid.to_string();
+        let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+        let text = String::from_utf8(audit.stdout).unwrap();
+        assert_eq!(audit.status.code(), Some(0), "{text}");
+    }
+}
+
 #[test]
 fn nothing_of_dom0_is_left_in_its_mount_namespace() {
     let _alone = alone();

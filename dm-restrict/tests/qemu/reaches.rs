@@ -134,6 +134,25 @@ fn sockets_of_others() {
     fs::remove_file(path).unwrap();
 }
 
+#[test]
+fn hypercalls() {
+    let _alone = alone();
+    // Memory is given to others, and taken from its own guest; the operations of
+    // `domctl`, `sysctl` and `hvm_op`.
+    let tried = [
+        "12:6:0",
+        "12:6:1",
+        "12:1:GUEST",
+        "36:1:0",
+        "35:1:0",
+        "34:1:0",
+    ];
+    let tried = tried.map(|what| format!("hypercall={what}"));
+    is_refused(&tried);
+    let said = keeping("hypercall=12:6:GUEST");
+    assert!(said.contains(": reached"), "{said}");
+}
+
 /// What is not taken away: it has dom0's own memory as long as privcmd is not restricted.
 #[test]
 fn it_reaches_memory_of_dom0() {

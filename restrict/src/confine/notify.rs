@@ -249,13 +249,17 @@ impl Notifier {
     fn answer(&mut self, id: u64, answer: Answer) -> io::Result<()> {
         let (error, flags) = match answer {
             Answer::LetThrough => (0, CONTINUE),
-            Answer::Done => (0, 0),
+            Answer::Done | Answer::Is(_) => (0, 0),
             Answer::Fails(errno) => (-(errno as i32), 0),
+        };
+        let val = match answer {
+            Answer::Is(value) => value,
+            _ => 0,
         };
         self.response.fill(0);
         let response = libc::seccomp_notif_resp {
             id,
-            val: 0,
+            val,
             error,
             flags,
         };
@@ -300,6 +304,8 @@ enum Answer {
     LetThrough,
     /// It is told that it was done.
     Done,
+    /// And what the result is.
+    Is(i64),
     Fails(Errno),
 }
 

@@ -71,6 +71,13 @@ pub(crate) fn supervised(mapping: Mapping) -> Result<Supervised, FilterError> {
     })
 }
 
+/// The first of them, which does not speak of one request: what follows it has to.
+pub(crate) fn never_but(request: u32) -> Result<BpfProgram, FilterError> {
+    let arch = Arch::native()?;
+    let rules = all_refused(arch, Phase::SetUp, Mapping::Always, Some(request))?;
+    compile(arch, rules, Answer::Errno(libc::EPERM), Answer::Allow)
+}
+
 /// For a program that is sealed from its start on.
 pub(crate) fn sealed(mapping: Mapping) -> Result<BpfProgram, FilterError> {
     refusing(Arch::native()?, Phase::Sealed, mapping)
@@ -82,23 +89,28 @@ pub(crate) fn notifying(mapping: Mapping) -> Result<BpfProgram, FilterError> {
     let arch = Arch::native()?;
     compile(
         arch,
-        all_refused(arch, Phase::Sealed, mapping)?,
+        all_refused(arch, Phase::Sealed, mapping, None)?,
         Answer::Notify,
         Answer::Allow,
     )
 }
 
 fn refusing(arch: Arch, phase: Phase, mapping: Mapping) -> Result<BpfProgram, FilterError> {
-    let rules = all_refused(arch, phase, mapping)?;
+    let rules = all_refused(arch, phase, mapping, None)?;
     compile(arch, rules, Answer::Errno(libc::EPERM), Answer::Allow)
 }
 
-fn all_refused(arch: Arch, phase: Phase, mapping: Mapping) -> Result<Rules, BackendError> {
+fn all_refused(
+    arch: Arch,
+    phase: Phase,
+    mapping: Mapping,
+    but: Option<u32>,
+) -> Result<Rules, BackendError> {
     let mremap = match arch {
         Arch::X86_64 => 25,
         Arch::Aarch64 => 216,
     };
-    let mut rules = ioctl(arch, all_but(phase, mapping)?);
+    let mut rules = ioctl(arch, all_but(phase, mapping, but)?);
     rules.insert(mremap, Vec::new());
     Ok(rules)
 }
@@ -111,14 +123,19 @@ fn ioctl(arch: Arch, rules: Vec<SeccompRule>) -> Rules {
     Rules::from([(number, rules)])
 }
 
-/// Matches the requests of all types that are not allowed in `phase`.
-fn all_but(phase: Phase, mapping: Mapping) -> Result<Vec<SeccompRule>, BackendError> {
+/// Matches the requests of all types that are not allowed in `phase`, but one.
+fn all_but(
+    phase: Phase,
+    mapping: Mapping,
+    one: Option<u32>,
+) -> Result<Vec<SeccompRule>, BackendError> {
     let of_type = |group: u8| {
         let group = u32::from(group) << 8;
         let mut conditions = vec![low_half(1, SeccompCmpOp::MaskedEq(0xff00), group)?];
         let allowed = POLICY.iter().filter(|row| row.until(mapping).during(phase));
-        for row in allowed.filter(|row| row.number & 0xff00 == group) {
-            conditions.push(low_half(1, SeccompCmpOp::Ne, row.number)?);
+        let numbers = allowed.map(|row| row.number).chain(one);
+        for number in numbers.filter(|number| number & 0xff00 == group) {
+            conditions.push(low_half(1, SeccompCmpOp::Ne, number)?);
         }
         SeccompRule::new(conditions)
     };

@@ -4,6 +4,7 @@
 use std::{io, os::fd::OwnedFd};
 
 use seccompiler::BpfProgram;
+use xen_sys::privcmd;
 
 use crate::confine::{
     Mechanism, MechanismError,
@@ -80,7 +81,8 @@ impl Filters {
         let list = match denied {
             Denied::Notify => vec![(Seccomp, Asks(qemu::allowing(denied)?))],
             Denied::Errno => {
-                let never = xen_requests::supervised(Mapping::Always)?.never;
+                // That one is asked about.
+                let never = xen_requests::never_but(privcmd::HYPERCALL.number())?;
                 let mut list = vec![
                     (XenRequests, Plain(never)),
                     (XenRequests, Asks(qemu::asking()?)),

@@ -3,7 +3,7 @@
 
 use xen_sys::{
     Layout, dm_op, domid, event_channel, evtchn, gntalloc, gntdev, grant_table, hvm_op, hypercall,
-    ioreq, memory, privcmd, sched, version,
+    ioreq, memory, multicall, privcmd, sched, version,
 };
 
 /// One value, here and in C.
@@ -284,6 +284,7 @@ pub(crate) fn xen() -> Vec<Check> {
     }
     constants! { t, hypercall:
         MEMORY_OP = "__HYPERVISOR_memory_op",
+        MULTICALL = "__HYPERVISOR_multicall",
         XEN_VERSION = "__HYPERVISOR_xen_version",
         GRANT_TABLE_OP = "__HYPERVISOR_grant_table_op",
         SCHED_OP = "__HYPERVISOR_sched_op",
@@ -291,6 +292,7 @@ pub(crate) fn xen() -> Vec<Check> {
         HVM_OP = "__HYPERVISOR_hvm_op",
         DM_OP = "__HYPERVISOR_dm_op",
     }
+    structs! { t, multicall: Entry = "struct multicall_entry", }
     constants! { t, version:
         VERSION = "XENVER_version",
         EXTRAVERSION = "XENVER_extraversion",

@@ -25,7 +25,7 @@ use xen_sys::{
     },
     grant_table, hvm_op,
     ioreq::{self, BufIoreq},
-    list, memory,
+    list, memory, multicall,
     privcmd::{self, DmOpBuf},
     sched, version,
 };
@@ -289,6 +289,7 @@ fn every_struct(data: &[u8; 4096]) -> Vec<&'static str> {
         dm_op: Header IoreqServerRange ModifiedMemoryExtent;
         ioreq: Ioreq BufIoreq BufferedIopage;
         memory: Reservation AddToPhysmap AddToPhysmapBatch RemoveFromPhysmap AcquireResource;
+        multicall: Entry;
         hvm_op: HvmParam;
         version: FeatureInfo;
         sched: Shutdown Poll;

@@ -234,14 +234,14 @@ impl View<'_> {
     }
 
     /// Memory stays mapped, whatever becomes of the handle. A QEMU was root, and its filter has
-    /// let no grant through.
+    /// let no grant and no hypercall through.
     fn mapped(&self, process: &Process) -> impl Iterator<Item = HandleFinding> {
         let qemu = self.of_qemu().is_some();
         let counts = move |device: &&String| qemu || !device.starts_with(DEVICE);
         process.mapped.iter().filter(counts).map(move |device| {
             let guests = match device.as_str() {
-                "privcmd" | "hypercall" => true,
-                "gntdev" | "gntalloc" => !qemu,
+                "privcmd" => true,
+                "hypercall" | "gntdev" | "gntalloc" => !qemu,
                 _ => false,
             };
             let (seen, verdict) = match guests {

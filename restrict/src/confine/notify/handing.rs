@@ -4,6 +4,7 @@
 //! ([`qemu::connects`]).
 
 use std::{
+    fs::File,
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd},
@@ -55,12 +56,23 @@ impl Notifier {
                 Handles::RestrictedTo(_) => self.connect(call).map(Some),
             };
         }
+        if qemu::memory::is_hypercall(&call.data) {
+            return match self.handles {
+                Handles::RestrictedTo(guest) if !self.sealed => {
+                    self.populate(call, guest).map(Some)
+                }
+                _ => Ok(None),
+            };
+        }
         match self.handles {
             Handles::OfItsOwn if opens => done(self.answer(call.id, Answer::LetThrough)),
             Handles::RestrictedTo(guest) if !self.sealed => {
                 if qemu::handles::restricts_events(&call.data) {
                     // It is, and the kernel would not do it twice.
                     return done(self.answer(call.id, Answer::Done));
+                }
+                if qemu::handles::opens_buffers(call.pid, &call.data) {
+                    return done(self.answer(call.id, Answer::Fails(Errno::ENOENT)));
                 }
                 if !qemu::handles::opens_events(call.pid, &call.data) {
                     return Ok(None);
@@ -73,6 +85,31 @@ impl Notifier {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The caller's guest gets memory, if that is what he asks for.
+    fn populate(&mut self, call: &libc::seccomp_notif, guest: GuestId) -> io::Result<Served> {
+        let memory = self.memory_of(call);
+        let given =
+            memory.and_then(|memory| qemu::memory::populate(&memory, call.data.args[2], guest));
+        match given {
+            Ok(result) => {
+                self.answer(call.id, Answer::Is(result))?;
+                Ok(Served::Nothing)
+            }
+            Err(_) => self.refuse(call),
+        }
+    }
+
+    /// The memory of who waits, and of nobody who has his number by now.
+    fn memory_of(&self, call: &libc::seccomp_notif) -> io::Result<File> {
+        let path = format!("/proc/{}/mem", call.pid);
+        let memory = File::options().read(true).write(true).open(path)?;
+        let (listener, id) = (self.listener.as_raw_fd(), &raw const call.id);
+        // SAFETY: the kernel reads the number, which lives.
+        let waits = unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_ID_VALID, id) };
+        Errno::result(waits)?;
+        Ok(memory)
     }
 
     fn refuse(&mut self, call: &libc::seccomp_notif) -> io::Result<Served> {

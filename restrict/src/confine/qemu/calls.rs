@@ -2,6 +2,8 @@
 //! System calls of a QEMU that is started as root: what it may do besides a confined
 //! program until it has given that up, and what it never may.
 
+use xen_sys::privcmd;
+
 use super::handles::FLAGS;
 use crate::confine::arguments::{Case, Checked, Test, case, checked};
 
@@ -52,6 +54,11 @@ pub(in crate::confine) const UNTIL_ARGUMENTS: &[Checked] = &[
     checked(
         "ioctl",
         &[
+            case(
+                "HYPERCALL",
+                &[Test::Is(1, privcmd::HYPERCALL.number())],
+                "memory of a graphics card: its supervisor has Xen give it to the guest",
+            ),
             terminal("TIOCSPTLCK", &[Test::Is(1, 0x4004_5431)]),
             terminal("TIOCGPTN", &[Test::Is(1, 0x8004_5430)]),
             terminal("TIOCGPTPEER", &[Test::Is(1, 0x5441)]),

@@ -14,8 +14,9 @@ use crate::confine::{
     root::{of_path, open_path},
 };
 
-/// Event channels are given by [`super::handles`].
-const DEVICES: [&str; 10] = [
+/// Event channels are given by [`super::handles`]. Buffers of hypercalls are locked memory: the
+/// supervisor could not read what is of /dev/xen/hypercall ([`super::memory`]).
+const DEVICES: [&str; 9] = [
     // Pseudo terminals: a file system of devices.
     "/dev/pts",
     "/dev/ptmx",
@@ -25,7 +26,6 @@ const DEVICES: [&str; 10] = [
     "/dev/random",
     "/dev/urandom",
     "/dev/xen/privcmd",
-    "/dev/xen/hypercall",
     // Opened to ask whether grants can be copied; they cannot.
     "/dev/xen/gntdev",
 ];

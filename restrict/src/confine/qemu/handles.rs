@@ -30,6 +30,7 @@ use crate::{
 pub(super) const FLAGS: u32 = (libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned();
 
 const DEVICE: &[u8] = b"/dev/xen/evtchn";
+const BUFFERS: &[u8] = b"/dev/xen/hypercall";
 
 /// Whether a call opens something as it is opened.
 pub(in crate::confine) fn opens(call: &libc::seccomp_data) -> bool {
@@ -39,6 +40,11 @@ pub(in crate::confine) fn opens(call: &libc::seccomp_data) -> bool {
 /// Whether it opens the device.
 pub(in crate::confine) fn opens_events(thread: u32, call: &libc::seccomp_data) -> bool {
     opens(call) && path_at(thread, call.args[1]).is_ok_and(|path| path == DEVICE)
+}
+
+/// Whether it opens that of hypercall buffers: Xen's library goes on where there is none.
+pub(in crate::confine) fn opens_buffers(thread: u32, call: &libc::seccomp_data) -> bool {
+    opens(call) && path_at(thread, call.args[1]).is_ok_and(|path| path == BUFFERS)
 }
 
 /// As much as tells it from others.
