@@ -30,16 +30,20 @@ const DEVICES: [&str; 9] = [
     "/dev/xen/gntdev",
 ];
 
+/// One that is only asked what it can do has that of hypercall buffers, too.
+const OF_PROBE: &str = "/dev/xen/hypercall";
+
 /// Copies of them and of those of `files` that are devices, by their paths.
 pub(super) struct Devices(Vec<(PathBuf, Tree)>);
 
 impl Devices {
-    pub(super) fn copy(files: &[PathBuf]) -> Result<Self, MechanismError> {
+    pub(super) fn copy(files: &[PathBuf], is_probe: bool) -> Result<Self, MechanismError> {
         let attributes = Attributes::NO_SUID
             .and(Attributes::READ_ONLY)
             .and(Attributes::NO_EXEC);
         let disks = files.iter().filter(|path| is_block_device(path));
-        let all = DEVICES.iter().map(Path::new);
+        let probes = is_probe.then_some(&OF_PROBE);
+        let all = DEVICES.iter().chain(probes).map(Path::new);
         let mut copies = Vec::new();
         for path in all.chain(disks.map(PathBuf::as_path)) {
             match open_path(None, path).and_then(|at| Tree::copy(at.as_fd(), attributes)) {

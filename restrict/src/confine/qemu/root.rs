@@ -57,7 +57,7 @@ pub(crate) fn read_only(
                 .map_err(|error| of_path(xenstored, "copy its mount", &error))?,
         ),
     };
-    let devices = Devices::copy(files)?;
+    let devices = Devices::copy(files, chroot.is_none())?;
     let proc = open_path(None, Path::new("/proc")).and_then(|proc| mounts(&proc));
     let mounts = proc.map_err(|error| failed("read what is mounted", &error))?;
     set_all(at(Path::new("/"))?.as_fd(), base)
