@@ -107,3 +107,33 @@ fn a_guest_that_is_saved_while_it_uses_its_disk_goes_on_restored() {
     fs::remove_file(&file).unwrap();
     eventually("it uses its disk again", || count(&guest) > before + 10);
 }
+
+/// Within this machine: what receives it is what a second one would run.
+#[test]
+fn a_guest_is_migrated_and_goes_on() {
+    let _alone = alone();
+    let mut guest = Guest::that(&Wanted {
+        times: u16::MAX,
+        ..Wanted::default()
+    });
+    let count = |guest: &Guest| disk::count(&guest.disk);
+    eventually("it uses its disk", || count(&guest) > 10);
+    let before = guest.pids();
+    xl(&[
+        "migrate",
+        "-s",
+        "",
+        guest.stock.name(),
+        "xl migrate-receive",
+    ]);
+    let then = count(&guest);
+    guest.has_another_domid();
+    eventually("all that the guest had before has ended", || {
+        before.iter().all(|pid| !is_there(*pid))
+    });
+    eventually("it uses its disk again", || count(&guest) > then + 10);
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+}
