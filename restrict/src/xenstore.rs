@@ -126,6 +126,32 @@ fn path_of(params: &[u8]) -> Option<String> {
     path.starts_with('/').then(|| path.to_owned())
 }
 
+/// One that is asked just these questions, and gives these answers of these kinds.
+#[cfg(test)]
+pub(crate) fn played(answers: Vec<(u32, &'static [u8], &'static [u8])>) -> Store {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    std::thread::spawn(move || {
+        for (kind, question, text) in answers {
+            let mut header = Header::default();
+            theirs.read_exact(header.as_mut_bytes()).unwrap();
+            let mut asked = vec![0; usize::try_from(header.length).unwrap()];
+            theirs.read_exact(&mut asked).unwrap();
+            // Who asks sees an end then.
+            assert_eq!(asked, question);
+            let length = u32::try_from(text.len()).unwrap();
+            let header = Header {
+                kind,
+                length,
+                ..Header::default()
+            };
+            theirs
+                .write_all(&[header.as_bytes(), text].concat())
+                .unwrap();
+        }
+    });
+    Store(ours)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,34 +196,12 @@ mod tests {
 
     #[test]
     fn disks_are_read_one_by_one() {
-        use std::thread;
-
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let answers: [(u32, &str, &[u8]); 3] = [
-            (DIRECTORY, "/libxl/7/device/vbd\0", b"768\x005632\0"),
-            (READ, "/libxl/7/device/vbd/768/params\0", b"aio:/disk"),
-            (READ, "/libxl/7/device/vbd/5632/params\0", b""),
-        ];
-        let played = thread::spawn(move || {
-            for (kind, question, text) in answers {
-                let mut header = Header::default();
-                theirs.read_exact(header.as_mut_bytes()).unwrap();
-                let mut asked = vec![0; usize::try_from(header.length).unwrap()];
-                theirs.read_exact(&mut asked).unwrap();
-                assert_eq!((header.kind, asked.as_slice()), (kind, question.as_bytes()));
-                let length = u32::try_from(text.len()).unwrap();
-                let header = Header {
-                    kind,
-                    length,
-                    ..Header::default()
-                };
-                theirs
-                    .write_all(&[header.as_bytes(), text].concat())
-                    .unwrap();
-            }
-        });
-        let disks = Store(ours).disks(GuestId::new(7).unwrap()).unwrap();
+        let mut store = played(vec![
+            (DIRECTORY, b"/libxl/7/device/vbd\0", b"768\x005632\0"),
+            (READ, b"/libxl/7/device/vbd/768/params\0", b"aio:/disk"),
+            (READ, b"/libxl/7/device/vbd/5632/params\0", b""),
+        ]);
+        let disks = store.disks(GuestId::new(7).unwrap()).unwrap();
         assert_eq!(disks, ["/disk"]);
-        played.join().unwrap();
     }
 }

@@ -76,40 +76,18 @@ impl GuestLife {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{Read as _, Write as _},
-        os::unix::net::UnixStream,
-        thread,
-    };
-
-    use zerocopy::IntoBytes as _;
-
     use super::*;
-    use crate::xenstore::{Header, IS_DOMAIN_INTRODUCED};
+    use crate::xenstore::{self, IS_DOMAIN_INTRODUCED};
 
     /// Answers each question with the next of `texts`.
     fn played(texts: Vec<(u32, &'static [u8])>) -> GuestLife {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        thread::spawn(move || {
-            for (kind, text) in texts {
-                let mut question = [0; 18];
-                theirs.read_exact(&mut question).unwrap();
-                assert_eq!(&question[16..], b"7\0");
-                let length = u32::try_from(text.len()).unwrap();
-                let header = Header {
-                    kind,
-                    length,
-                    ..Header::default()
-                };
-                theirs
-                    .write_all(&[header.as_bytes(), text].concat())
-                    .unwrap();
-            }
-        });
+        let answers = texts
+            .into_iter()
+            .map(|(kind, text)| (kind, &b"7\0"[..], text));
         GuestLife {
             guest: GuestId::new(7).unwrap(),
             privcmd: None,
-            xenstored: Some(ours.into()),
+            xenstored: Some(xenstore::played(answers.collect())),
             connect: || Err(ErrorKind::NotFound.into()),
             introduced: false,
         }
