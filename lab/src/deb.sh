@@ -90,3 +90,10 @@ grep 'usermod --uid 65536' /tmp/said || fail "refused for another reason"
 userdel ann
 usermod --uid 65536 xen-qemuuser-range-base
 dm-restrict identity --domid 7 | grep '^uid 65543, ' || fail "the remedy did not help"
+
+echo "--- users, by hand"
+userdel xen-qemuuser-range-base
+userdel xen-qemuuser-reaper
+adduser --no-create-home --uid 65536 --system xen-qemuuser-range-base
+adduser --no-create-home --system xen-qemuuser-reaper
+dm-restrict identity --domid 7 | grep '^uid 65543, ' || fail "the users are of no use"

@@ -17,8 +17,8 @@ use crate::{Arguments, book, paths};
 const OTHERS: &[(&str, &str, &str)] = &[
     (
         "adduser --no-create-home --uid 65536 --system xen-qemuuser-range-base",
-        IDENTITY,
-        "\"adduser --no-create-home --uid 65536 --system xen-qemuuser-range-base\"",
+        CLEAN,
+        "\nadduser --no-create-home --uid 65536 --system xen-qemuuser-range-base\n",
     ),
     (
         "apt-get install gcc libc6-dev linux-libc-dev libxen-dev",
@@ -74,12 +74,13 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("dom0# xl create /guest/hvm.cfg", STOCK, "/hvm.cfg"),
     (
         "usermod --uid 65536 xen-qemuuser-range-base",
-        IDENTITY,
-        "\"usermod --uid 65536 xen-qemuuser-range-base\"",
+        CLEAN,
+        "\nusermod --uid 65536 xen-qemuuser-range-base\n",
     ),
 ];
 
-const IDENTITY: &str = "restrict/src/confine/identity.rs";
+/// Typed in a clean Debian.
+const CLEAN: &str = "lab/src/deb.sh";
 const QEMU: &str = "dm-restrict/tests/qemu/confined.rs";
 const STOCK: &str = "restrict/tests/stock_qemu/guest.rs";
 
