@@ -137,13 +137,33 @@ fn given(other: u16) {
     };
     let bound = ask(&events, evtchn::BIND_INTERDOMAIN, &mut bind);
     assert_eq!(bound, Err(Errno::EACCES));
+    let memory = open(PRIVCMD);
+    let mut batch = privcmd::MmapBatchV2 {
+        dom: other,
+        ..privcmd::MmapBatchV2::default()
+    };
+    let mapped = ask(&memory, privcmd::MMAPBATCH_V2, &mut batch);
+    assert_eq!(mapped, Err(Errno::EPERM));
+    let mut operation = privcmd::DmOp {
+        dom: other,
+        ..privcmd::DmOp::default()
+    };
+    let operated = ask(&memory, privcmd::DM_OP, &mut operation);
+    assert_eq!(operated, Err(Errno::EPERM));
+    let restricted = ask(&memory, privcmd::RESTRICT, &mut { other });
+    assert_eq!(restricted, Err(Errno::EINVAL));
     // In no other way.
-    for path in ["/dev/xen/evtchn", "/dev/xen/xenbus", "/proc/xen/privcmd"] {
+    for path in [
+        "/dev/xen/evtchn",
+        PRIVCMD,
+        "/dev/xen/xenbus",
+        "/proc/xen/privcmd",
+    ] {
         File::open(path).unwrap_err();
     }
     open_anew("/dev/xen/xenbus").unwrap_err();
-    forget(events);
-    println!("its event channels are its guest's");
+    forget((events, memory));
+    println!("its handles are its guest's");
 }
 
 fn request<T>(handle: &File, request: Request<T>, argument: &mut T) {

@@ -27,7 +27,7 @@ use super::{
     syscalls::{self, Verdict},
     xen_requests::{self, Mapping},
 };
-use crate::GuestId;
+use crate::{Device, GuestId};
 use handing::Handles;
 
 /// So many threads may be inside of requests of the set-up phase at a time; more are
@@ -47,7 +47,7 @@ pub(crate) struct Notifier {
     /// Other calls that are, and the numbers that these may have.
     calls: fn(&libc::seccomp_data) -> bool,
     numbers: fn(i32) -> bool,
-    /// What it gets that opens the device of event channels.
+    /// What it gets that opens a device of Xen's.
     handles: Handles,
     /// See [`Notifier::take_connection`].
     connection: Option<UnixStream>,
@@ -76,13 +76,19 @@ pub(crate) enum Served {
 }
 
 impl Notifier {
-    /// For a QEMU that gives root up itself; one without a guest is asked what it can do.
+    /// For a QEMU that gives root up itself, and gets restricted handles of these devices; one
+    /// without a guest is asked what it can do.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn of_qemu(listener: OwnedFd, guest: Option<GuestId>) -> io::Result<Self> {
+    pub(crate) fn of_qemu(
+        listener: OwnedFd,
+        guest: Option<GuestId>,
+        given: &'static [Device],
+    ) -> io::Result<Self> {
+        let restricted = |guest| Handles::RestrictedTo(guest, given);
         Ok(Self {
-            handles: guest.map_or(Handles::OfItsOwn, Handles::RestrictedTo),
+            handles: guest.map_or(Handles::OfItsOwn, restricted),
             calls: qemu::is_until_given_up,
             numbers: qemu::may_be_until_given_up,
             holds: true,

@@ -25,6 +25,7 @@ mod options;
 mod output;
 mod overseer;
 mod plan;
+mod preload;
 mod program;
 mod qemu;
 mod record;

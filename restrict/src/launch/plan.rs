@@ -17,7 +17,7 @@ use super::{
     handles,
     instance::RUN_DIR,
     options::{EnvValue, Grants, InvalidOption, Launch, NamedFd, SealAt, XenDevice},
-    program,
+    preload, program,
     qemu::QemuStart,
 };
 use crate::confine::{
@@ -58,7 +58,9 @@ impl Plan {
     pub fn new(launch: Launch) -> Result<Self, LaunchError> {
         launch.check()?;
         // Before this process opens anything: a number that was not open would be that.
-        let fds = handles::named(&launch)?;
+        let mut fds = handles::named(&launch)?;
+        let mut launch = launch;
+        fds.extend(preload::add(&mut launch)?.map(|(fd, file)| (fd, file.into())));
         let identity = choose(&launch)?;
         let program = program::find(&launch.program)?;
         let mut contents = Contents {

@@ -30,6 +30,7 @@ use super::{
     init::Init,
     options::{EnvValue, InvalidOption, STDIO},
     plan::Plan,
+    preload,
     qemu::QemuStart,
     record::{Absent, RECORD_VERSION, Record, RecordedFd, RecordedFile},
     relay::Relay,
@@ -279,7 +280,11 @@ impl Plan {
         let mut init_ready = None;
         if let (Some(start), true) = (&self.launch.qemu, self.applies(Mechanism::Root)) {
             let chroot = start.chroot().map(PathBuf::as_path);
-            goal = qemu::read_only(chroot, &copied, start.files())?;
+            let itself = match start {
+                QemuStart::Probe => qemu::Itself::Probe,
+                QemuStart::DeviceModel { .. } => preload::opens_itself(&self.launch),
+            };
+            goal = qemu::read_only(chroot, &copied, start.files(), itself)?;
             drop(copied);
         } else if self.applies(Mechanism::Root) {
             let change = match self.launch.profile {

@@ -28,6 +28,7 @@ use super::{
     options::SealAt,
     overseer::Overseer,
     plan::Plan,
+    preload,
     qemu::Promise,
     sealing::Sealing,
     signals,
@@ -267,7 +268,7 @@ impl Plan {
         };
         let listener = started.listener.take();
         let notifier = listener.map(|fd| match &self.launch.qemu {
-            Some(_) => Notifier::of_qemu(fd, self.launch.guest),
+            Some(_) => Notifier::of_qemu(fd, self.launch.guest, preload::given(&self.launch)),
             None => Notifier::new(fd, self.launch.mapping),
         });
         let notifier = notifier.transpose();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A QEMU that opens the device of event channels gets a handle that is restricted already
+//! A QEMU that opens one of Xen's devices gets a handle that is restricted already
 //! ([`qemu::handles`]), and one that connects to xenstored a connection to its supervisor
 //! ([`qemu::connects`]).
 
@@ -15,16 +15,17 @@ use std::{
 use nix::errno::Errno;
 
 use super::{Answer, Denial, Notifier, Served, low_half, qemu};
-use crate::GuestId;
+use crate::{Device, GuestId};
 
-/// What somebody gets who opens the device.
+/// What somebody gets who opens a device of Xen's.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Handles {
     /// He has one already.
     NotAsked,
     /// What the kernel gives him: a QEMU that is asked what it can do has no guest.
     OfItsOwn,
-    RestrictedTo(GuestId),
+    /// Of these devices.
+    RestrictedTo(GuestId, &'static [Device]),
 }
 
 /// `struct seccomp_notif_addfd` (Linux 5.9).
@@ -53,12 +54,12 @@ impl Notifier {
                 _ if self.sealed => Ok(None),
                 Handles::NotAsked => Ok(None),
                 Handles::OfItsOwn => self.refuse(call).map(Some),
-                Handles::RestrictedTo(_) => self.connect(call).map(Some),
+                Handles::RestrictedTo(..) => self.connect(call).map(Some),
             };
         }
         if qemu::memory::is_hypercall(&call.data) {
             return match self.handles {
-                Handles::RestrictedTo(guest) if !self.sealed => {
+                Handles::RestrictedTo(guest, _) if !self.sealed => {
                     self.populate(call, guest).map(Some)
                 }
                 _ => Ok(None),
@@ -66,7 +67,7 @@ impl Notifier {
         }
         match self.handles {
             Handles::OfItsOwn if opens => done(self.answer(call.id, Answer::LetThrough)),
-            Handles::RestrictedTo(guest) if !self.sealed => {
+            Handles::RestrictedTo(guest, devices) if !self.sealed => {
                 if qemu::handles::restricts_events(&call.data) {
                     // It is, and the kernel would not do it twice.
                     return done(self.answer(call.id, Answer::Done));
@@ -74,10 +75,11 @@ impl Notifier {
                 if qemu::handles::opens_buffers(call.pid, &call.data) {
                     return done(self.answer(call.id, Answer::Fails(Errno::ENOENT)));
                 }
-                if !qemu::handles::opens_events(call.pid, &call.data) {
+                let opened = qemu::handles::opened(call.pid, &call.data, devices);
+                let Some(device) = opened else {
                     return Ok(None);
-                }
-                let handle = qemu::handles::open(guest);
+                };
+                let handle = qemu::handles::open(device, guest);
                 match handle.and_then(|handle| self.give(call.id, handle.as_fd(), None)) {
                     Ok(()) => Ok(Some(Served::Nothing)),
                     Err(_) => self.refuse(call).map(Some),

@@ -35,6 +35,7 @@ use super::{
 
 const FIONBIO: u32 = 0x5421;
 const MMAP_RESOURCE: u32 = privcmd::MMAP_RESOURCE.number();
+const GIVEN: &[Device] = &[Device::EventChannel, Device::PrivCmd];
 const EPERM: Result<i64, Errno> = Err(Errno::EPERM);
 
 /// Runs `work` in a thread of its own, under the programs; the last has the listener.
@@ -506,7 +507,7 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
             call(libc::SYS_socket, [1, 1, 0, 0]).map(|_| 0),
         ]
     });
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), None).unwrap();
+    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), None, &[]).unwrap();
     let mut next = || {
         let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
@@ -525,7 +526,7 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
 }
 
 #[test]
-fn event_channels_are_not_opened_by_qemu_itself() {
+fn xens_devices_are_not_opened_by_qemu_itself() {
     let (give, take) = mpsc::channel();
     let (go, wait) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {
@@ -542,8 +543,9 @@ fn event_channels_are_not_opened_by_qemu_itself() {
         let all = || {
             [
                 opens(c"/dev/null", libc::O_RDWR | libc::O_CLOEXEC),
-                // Its supervisor opens that, and it is not there.
+                // Its supervisor opens these, and they are not there.
                 opens(c"/dev/xen/evtchn", libc::O_RDWR | libc::O_CLOEXEC),
+                opens(c"/dev/xen/privcmd", libc::O_RDWR | libc::O_CLOEXEC),
                 ioctl(0, evtchn::RESTRICT_DOMID.number().into(), 0).map(drop),
                 opens(c"/dev/null", libc::O_RDONLY | libc::O_CLOEXEC),
             ]
@@ -553,7 +555,7 @@ fn event_channels_are_not_opened_by_qemu_itself() {
         (before, all())
     });
     let guest = GuestId::new(7).unwrap();
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), Some(guest)).unwrap();
+    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), Some(guest), GIVEN).unwrap();
     let names = |refused: Vec<Denial>| -> Vec<_> {
         let errnos = refused
             .into_iter()
@@ -561,19 +563,21 @@ fn event_channels_are_not_opened_by_qemu_itself() {
         errnos.collect()
     };
     let open = Some("openat");
-    assert_eq!(names(serve(&mut notifier, 3)), [(open, Errno::EACCES)]);
+    assert_eq!(names(serve(&mut notifier, 4)), [(open, Errno::EACCES); 2]);
     notifier.seal();
     go.send(()).unwrap();
     let refused = [
         (open, Errno::EPERM),
         (open, Errno::EPERM),
+        (open, Errno::EPERM),
         (Some("ioctl"), Errno::EPERM),
     ];
-    assert_eq!(names(serve(&mut notifier, 3)), refused);
+    assert_eq!(names(serve(&mut notifier, 4)), refused);
     let (before, after) = thread.join().unwrap();
-    assert_eq!(before, [Ok(()), Err(Errno::EACCES), Ok(()), Ok(())]);
+    let eacces = Err(Errno::EACCES);
+    assert_eq!(before, [Ok(()), eacces, eacces, Ok(()), Ok(())]);
     let eperm = Err(Errno::EPERM);
-    assert_eq!(after, [eperm, eperm, eperm, Ok(())]);
+    assert_eq!(after, [eperm, eperm, eperm, eperm, Ok(())]);
 }
 
 fn just_opened(fd: i64) -> OwnedFd {

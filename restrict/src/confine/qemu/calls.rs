@@ -41,7 +41,7 @@ pub(in crate::confine) const UNTIL_ARGUMENTS: &[Checked] = &[
         &[case(
             "O_RDWR|O_CLOEXEC",
             &[Test::Is(2, FLAGS)],
-            "disks; of evtchn its supervisor gives it a handle that is restricted to its guest",
+            "disks; of privcmd and evtchn its supervisor gives it handles that are restricted to its guest",
         )],
     ),
     checked(

@@ -14,9 +14,9 @@ use crate::confine::{
     root::{of_path, open_path},
 };
 
-/// Event channels are given by [`super::handles`]. Buffers of hypercalls are locked memory: the
+/// Xen's handles are given by [`super::handles`]. Buffers of hypercalls are locked memory: the
 /// supervisor could not read what is of /dev/xen/hypercall ([`super::memory`]).
-const DEVICES: [&str; 9] = [
+const DEVICES: [&str; 8] = [
     // Pseudo terminals: a file system of devices.
     "/dev/pts",
     "/dev/ptmx",
@@ -25,25 +25,37 @@ const DEVICES: [&str; 9] = [
     "/dev/full",
     "/dev/random",
     "/dev/urandom",
-    "/dev/xen/privcmd",
     // Opened to ask whether grants can be copied; they cannot.
     "/dev/xen/gntdev",
 ];
 
-/// One that is only asked what it can do has that of hypercall buffers, too.
-const OF_PROBE: &str = "/dev/xen/hypercall";
+const PRIVCMD: &str = "/dev/xen/privcmd";
+const BUFFERS: &str = "/dev/xen/hypercall";
+
+/// Which of Xen's devices it opens itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Itself {
+    Nothing,
+    PrivCmd,
+    /// It is only asked what it can do.
+    Probe,
+}
 
 /// Copies of them and of those of `files` that are devices, by their paths.
 pub(super) struct Devices(Vec<(PathBuf, Tree)>);
 
 impl Devices {
-    pub(super) fn copy(files: &[PathBuf], is_probe: bool) -> Result<Self, MechanismError> {
+    pub(super) fn copy(files: &[PathBuf], itself: Itself) -> Result<Self, MechanismError> {
         let attributes = Attributes::NO_SUID
             .and(Attributes::READ_ONLY)
             .and(Attributes::NO_EXEC);
         let disks = files.iter().filter(|path| is_block_device(path));
-        let probes = is_probe.then_some(&OF_PROBE);
-        let all = DEVICES.iter().chain(probes).map(Path::new);
+        let xens: &[&str] = match itself {
+            Itself::Nothing => &[],
+            Itself::PrivCmd => &[PRIVCMD],
+            Itself::Probe => &[PRIVCMD, BUFFERS],
+        };
+        let all = DEVICES.iter().chain(xens).map(Path::new);
         let mut copies = Vec::new();
         for path in all.chain(disks.map(PathBuf::as_path)) {
             match open_path(None, path).and_then(|at| Tree::copy(at.as_fd(), attributes)) {

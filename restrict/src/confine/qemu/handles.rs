@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Event channels of a QEMU. It opens the device itself, and could bind ports of any domain
-//! until it has restricted the handle, and keep them: so the supervisor opens it in its place, and
-//! what QEMU gets is restricted to its guest already.
+//! Xen's handles of a QEMU. It opens the devices itself, and could map memory and bind ports of
+//! any domain until it has restricted the handles, and keep these: so the supervisor opens them
+//! in its place, and what QEMU gets is restricted to its guest already.
 //!
 //! The path is in QEMU's memory and can be another one by the time the kernel reads it. There is
-//! nothing to gain by that: where QEMU is, the device is not ([`super::root`]).
-//!
-//! With privcmd that is not possible: Xen's library asks a new handle for an operation on no
-//! domain, which one that is restricted refuses, and goes on without it.
+//! nothing to gain by that: where QEMU is, the devices are not ([`super::root`]).
 
 use std::{
     fs::File,
@@ -21,7 +18,7 @@ use std::{
 use xen_sys::evtchn;
 
 use crate::{
-    EventChannel, GuestId,
+    Device, EventChannel, GuestId, PrivCmd,
     confine::{notify::low_half, syscalls::by_number},
 };
 
@@ -29,7 +26,6 @@ use crate::{
 /// flags, and no path.
 pub(super) const FLAGS: u32 = (libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned();
 
-const DEVICE: &[u8] = b"/dev/xen/evtchn";
 const BUFFERS: &[u8] = b"/dev/xen/hypercall";
 
 /// Whether a call opens something as it is opened.
@@ -37,9 +33,15 @@ pub(in crate::confine) fn opens(call: &libc::seccomp_data) -> bool {
     by_number(call.nr).1 == Some("openat") && low_half(call.args[2]) == FLAGS
 }
 
-/// Whether it opens the device.
-pub(in crate::confine) fn opens_events(thread: u32, call: &libc::seccomp_data) -> bool {
-    opens(call) && path_at(thread, call.args[1]).is_ok_and(|path| path == DEVICE)
+/// Which of the devices it opens.
+pub(in crate::confine) fn opened(
+    thread: u32,
+    call: &libc::seccomp_data,
+    devices: &[Device],
+) -> Option<Device> {
+    let path = opens(call).then(|| path_at(thread, call.args[1]))?.ok()?;
+    let mut devices = devices.iter().copied();
+    devices.find(|device| device.path().as_bytes() == path)
 }
 
 /// Whether it opens that of hypercall buffers: Xen's library goes on where there is none.
@@ -64,15 +66,27 @@ pub(super) fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> io::Res
 }
 
 /// A new handle.
-pub(in crate::confine) fn open(guest: GuestId) -> io::Result<OwnedFd> {
-    let handle = EventChannel::open().and_then(|handle| handle.restrict(guest));
-    handle
-        .map_err(io::Error::other)?
-        .as_fd()
-        .try_clone_to_owned()
+pub(in crate::confine) fn open(device: Device, guest: GuestId) -> io::Result<OwnedFd> {
+    match device {
+        Device::EventChannel => {
+            let handle = EventChannel::open().and_then(|handle| handle.restrict(guest));
+            handle
+                .map_err(io::Error::other)?
+                .as_fd()
+                .try_clone_to_owned()
+        }
+        Device::PrivCmd => {
+            let handle = PrivCmd::open().and_then(|handle| handle.restrict(guest));
+            handle
+                .map_err(io::Error::other)?
+                .as_fd()
+                .try_clone_to_owned()
+        }
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
-/// The kernel restricts such a handle once: a second time it refuses.
+/// The kernel restricts a handle of event channels once: a second time it refuses.
 pub(in crate::confine) fn restricts_events(call: &libc::seccomp_data) -> bool {
     by_number(call.nr).1 == Some("ioctl")
         && low_half(call.args[1]) == evtchn::RESTRICT_DOMID.number()

@@ -18,6 +18,7 @@ mod root;
 #[cfg(test)]
 pub(in crate::confine) use calls::NEVER;
 pub(in crate::confine) use calls::{UNTIL_ARGUMENTS, UNTIL_GIVEN_UP};
+pub(crate) use devices::Itself;
 pub(crate) use filters::{allowing, asking};
 pub(crate) use given_up::{Inode, has_given_up, is_alone};
 pub(crate) use root::{close, read_only};

@@ -19,7 +19,11 @@ use nix::{
     unistd::{chdir, pivot_root},
 };
 
-use super::{devices::Devices, given_up::Inode, procs};
+use super::{
+    devices::{Devices, Itself},
+    given_up::Inode,
+    procs,
+};
 use crate::confine::{
     mechanism::MechanismError,
     mounts::{Attributes, Tree, attach, new_filesystem, seal_mount, set_all},
@@ -34,13 +38,14 @@ const RUN: &str = "/run";
 const XENSTORED: &str = "/run/xenstored";
 
 /// Makes all that is mounted read-only, but for `disks`, with no devices but those that QEMU
-/// needs and those of `files`, hides dom0's processes, and puts an empty directory to where QEMU
+/// needs or opens `itself` and those of `files`, hides dom0's processes, and puts an empty directory to where QEMU
 /// will go. Gives that directory. The caller is in a mount namespace of its own, and
 /// `chroot` has no symbolic link in it.
 pub(crate) fn read_only(
     chroot: Option<&Path>,
     disks: &[Copied],
     files: &[PathBuf],
+    itself: Itself,
 ) -> Result<Option<Inode>, MechanismError> {
     let base = Attributes::NO_SUID
         .and(Attributes::READ_ONLY)
@@ -57,7 +62,7 @@ pub(crate) fn read_only(
                 .map_err(|error| of_path(xenstored, "copy its mount", &error))?,
         ),
     };
-    let devices = Devices::copy(files, chroot.is_none())?;
+    let devices = Devices::copy(files, itself)?;
     let proc = open_path(None, Path::new("/proc")).and_then(|proc| mounts(&proc));
     let mounts = proc.map_err(|error| failed("read what is mounted", &error))?;
     set_all(at(Path::new("/"))?.as_fd(), base)

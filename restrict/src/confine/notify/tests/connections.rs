@@ -33,7 +33,7 @@ fn only_to_the_supervisor_and_only_until_sealed() {
         (answer, [other, later])
     });
     let guest = GuestId::new(7).unwrap();
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), Some(guest)).unwrap();
+    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), Some(guest), GIVEN).unwrap();
     assert_eq!(serve(&mut notifier, 2).len(), 1);
     let mut ours = notifier.take_connection().unwrap();
     assert!(notifier.take_connection().is_none());
