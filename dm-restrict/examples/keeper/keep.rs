@@ -54,7 +54,7 @@ fn keep_one(what: &str, call: &Call) {
             request(&events, evtchn::RESTRICT_DOMID, &mut domid);
             forget(events);
         }
-        "what-it-is-given" => given(value.parse().unwrap()),
+        "what-it-is-given" => given(call.domid, value.parse().unwrap()),
         "a-handle-of-another" => {
             let (domid, path) = value.split_once(':').unwrap();
             forget(restricted(path, domid.parse().unwrap()));
@@ -129,7 +129,7 @@ fn disks_to_write() {
 }
 
 /// Before it has restricted anything.
-fn given(other: u16) {
+fn given(own: u16, other: u16) {
     let events = open("/dev/xen/evtchn");
     let mut bind = evtchn::BindInterdomain {
         remote_domain: other.into(),
@@ -150,6 +150,13 @@ fn given(other: u16) {
     };
     let operated = ask(&memory, privcmd::DM_OP, &mut operation);
     assert_eq!(operated, Err(Errno::EPERM));
+    // Its own: how many frames there are.
+    let mut resource = privcmd::MmapResource {
+        dom: own,
+        ..privcmd::MmapResource::default()
+    };
+    let counted = ask(&memory, privcmd::MMAP_RESOURCE, &mut resource);
+    assert_eq!(counted, Err(Errno::EPERM));
     let restricted = ask(&memory, privcmd::RESTRICT, &mut { other });
     assert_eq!(restricted, Err(Errno::EINVAL));
     // In no other way.

@@ -118,6 +118,7 @@ fn document() -> String {
             writeln!(text, "| {call}: {what} | until root is given up | {why} |").unwrap();
         }
     }
+    text += "| ioctl: MMAP_RESOURCE | never | kernels check it too little; QEMU can map the pages of I/O requests without it |\n";
     text += "| clone | for threads only | it has no other process |\n";
     text += "\nOf some that are allowed, only certain arguments are: `--dry-run` prints them.\n";
     text

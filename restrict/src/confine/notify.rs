@@ -91,6 +91,8 @@ impl Notifier {
             handles: guest.map_or(Handles::OfItsOwn, restricted),
             calls: qemu::is_until_given_up,
             numbers: qemu::may_be_until_given_up,
+            // Requests are among the calls.
+            until_sealed: |_| false,
             holds: true,
             ..Self::new(listener, Mapping::Always)?
         })

@@ -71,10 +71,10 @@ pub(crate) fn supervised(mapping: Mapping) -> Result<Supervised, FilterError> {
     })
 }
 
-/// The first of them, which does not speak of one request: what follows it has to.
-pub(crate) fn never_but(request: u32) -> Result<BpfProgram, FilterError> {
+/// For one that is sealed, but that it does not speak of some requests: what follows it has to.
+pub(crate) fn sealed_but(requests: &[u32]) -> Result<BpfProgram, FilterError> {
     let arch = Arch::native()?;
-    let rules = all_refused(arch, Phase::SetUp, Mapping::Always, Some(request))?;
+    let rules = all_refused(arch, Phase::Sealed, Mapping::Always, requests)?;
     compile(arch, rules, Answer::Errno(libc::EPERM), Answer::Allow)
 }
 
@@ -89,14 +89,14 @@ pub(crate) fn notifying(mapping: Mapping) -> Result<BpfProgram, FilterError> {
     let arch = Arch::native()?;
     compile(
         arch,
-        all_refused(arch, Phase::Sealed, mapping, None)?,
+        all_refused(arch, Phase::Sealed, mapping, &[])?,
         Answer::Notify,
         Answer::Allow,
     )
 }
 
 fn refusing(arch: Arch, phase: Phase, mapping: Mapping) -> Result<BpfProgram, FilterError> {
-    let rules = all_refused(arch, phase, mapping, None)?;
+    let rules = all_refused(arch, phase, mapping, &[])?;
     compile(arch, rules, Answer::Errno(libc::EPERM), Answer::Allow)
 }
 
@@ -104,7 +104,7 @@ fn all_refused(
     arch: Arch,
     phase: Phase,
     mapping: Mapping,
-    but: Option<u32>,
+    but: &[u32],
 ) -> Result<Rules, BackendError> {
     let mremap = match arch {
         Arch::X86_64 => 25,
@@ -123,17 +123,13 @@ fn ioctl(arch: Arch, rules: Vec<SeccompRule>) -> Rules {
     Rules::from([(number, rules)])
 }
 
-/// Matches the requests of all types that are not allowed in `phase`, but one.
-fn all_but(
-    phase: Phase,
-    mapping: Mapping,
-    one: Option<u32>,
-) -> Result<Vec<SeccompRule>, BackendError> {
+/// Matches the requests of all types that are not allowed in `phase`, but some.
+fn all_but(phase: Phase, mapping: Mapping, but: &[u32]) -> Result<Vec<SeccompRule>, BackendError> {
     let of_type = |group: u8| {
         let group = u32::from(group) << 8;
         let mut conditions = vec![low_half(1, SeccompCmpOp::MaskedEq(0xff00), group)?];
         let allowed = POLICY.iter().filter(|row| row.until(mapping).during(phase));
-        let numbers = allowed.map(|row| row.number).chain(one);
+        let numbers = allowed.map(|row| row.number).chain(but.iter().copied());
         for number in numbers.filter(|number| number & 0xff00 == group) {
             conditions.push(low_half(1, SeccompCmpOp::Ne, number)?);
         }

@@ -4,7 +4,6 @@
 use std::{io, os::fd::OwnedFd};
 
 use seccompiler::BpfProgram;
-use xen_sys::privcmd;
 
 use crate::confine::{
     Mechanism, MechanismError,
@@ -81,8 +80,8 @@ impl Filters {
         let list = match denied {
             Denied::Notify => vec![(Seccomp, Asks(qemu::allowing(denied)?))],
             Denied::Errno => {
-                // That one is asked about.
-                let never = xen_requests::never_but(privcmd::HYPERCALL.number())?;
+                // Those are asked about.
+                let never = xen_requests::sealed_but(qemu::XENS)?;
                 let mut list = vec![
                     (XenRequests, Plain(never)),
                     (XenRequests, Asks(qemu::asking()?)),

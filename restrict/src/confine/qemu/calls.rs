@@ -2,7 +2,7 @@
 //! System calls of a QEMU that is started as root: what it may do besides a confined
 //! program until it has given that up, and what it never may.
 
-use xen_sys::privcmd;
+use xen_sys::{evtchn, privcmd};
 
 use super::handles::FLAGS;
 use crate::confine::arguments::{Case, Checked, Test, case, checked};
@@ -59,6 +59,14 @@ pub(in crate::confine) const UNTIL_ARGUMENTS: &[Checked] = &[
                 &[Test::Is(1, privcmd::HYPERCALL.number())],
                 "memory of a graphics card: its supervisor has Xen give it to the guest",
             ),
+            restriction(
+                "privcmd RESTRICT",
+                &[Test::Is(1, privcmd::RESTRICT.number())],
+            ),
+            restriction(
+                "evtchn RESTRICT_DOMID",
+                &[Test::Is(1, evtchn::RESTRICT_DOMID.number())],
+            ),
             terminal("TIOCSPTLCK", &[Test::Is(1, 0x4004_5431)]),
             terminal("TIOCGPTN", &[Test::Is(1, 0x8004_5430)]),
             terminal("TIOCGPTPEER", &[Test::Is(1, 0x5441)]),
@@ -67,12 +75,27 @@ pub(in crate::confine) const UNTIL_ARGUMENTS: &[Checked] = &[
         ],
     ),
 ];
+/// Those of Xen's devices. `MMAP_RESOURCE` is not among them, which kernels check too little:
+/// refused, QEMU maps the pages of I/O requests as it did before there was that request.
+pub(crate) const XENS: &[u32] = &[
+    privcmd::HYPERCALL.number(),
+    privcmd::RESTRICT.number(),
+    evtchn::RESTRICT_DOMID.number(),
+];
 const INET: u32 = libc::AF_INET.cast_unsigned();
 const INET6: u32 = libc::AF_INET6.cast_unsigned();
 const LISTENS: &str = "to listen for VNC, where the network is dom0's";
 
 const fn terminal(what: &'static str, tests: &'static [Test]) -> Case {
     case(what, tests, "a pseudo terminal for the guest's serial port")
+}
+
+const fn restriction(what: &'static str, tests: &'static [Test]) -> Case {
+    case(
+        what,
+        tests,
+        "QEMU restricts what it has; it is restricted already",
+    )
 }
 
 /// Allowed to other confined programs.
@@ -88,7 +111,21 @@ pub(super) fn has(table: &[Calls], name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::confine::syscalls::{self, Verdict};
+    use crate::confine::{
+        syscalls::{self, Verdict},
+        xen_requests::TYPES,
+    };
+
+    #[test]
+    fn xens_requests_are_those_of_the_table() {
+        let cases = UNTIL_ARGUMENTS.iter().filter(|of| of.call == "ioctl");
+        let tests = cases.flat_map(|of| of.cases).flat_map(|case| case.tests);
+        let of_xen = tests.filter_map(|test| match *test {
+            Test::Is(1, number) if TYPES.contains(&number.to_be_bytes()[2]) => Some(number),
+            _ => None,
+        });
+        assert_eq!(of_xen.collect::<Vec<_>>(), XENS);
+    }
 
     #[test]
     fn each_is_a_call_and_changes_something() {

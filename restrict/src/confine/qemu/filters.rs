@@ -26,13 +26,9 @@ pub(crate) fn allowing(denied: Denied) -> Result<BpfProgram, FilterError> {
 }
 
 fn allowing_for(arch: Arch, denied: Denied) -> Result<BpfProgram, FilterError> {
-    let requests = move |allowed| match denied {
-        Denied::Errno => allowed != Allowed::Never,
-        Denied::Notify => allowed == Allowed::Always,
-    };
     let checked = CHECKED.iter().filter_map(|checked| {
         let number = number(arch, checked.call)?;
-        Some(rules(checked, denied, requests).map(|rules| (number, rules)))
+        Some(rules(checked, denied).map(|rules| (number, rules)))
     });
     let rest = numbers(arch, |verdict, call| match denied {
         _ if has(NEVER, call) => denied_by(denied, Verdict::Refused),
@@ -55,8 +51,6 @@ pub(crate) fn asking() -> Result<BpfProgram, FilterError> {
 }
 
 fn asking_for(arch: Arch) -> Result<BpfProgram, FilterError> {
-    let requests =
-        xen_requests::one_by_one(Mapping::Always, |allowed| allowed == Allowed::UntilSealed)?;
     let names = UNTIL_GIVEN_UP.iter().flat_map(|calls| calls.names);
     // Without rules any arguments do.
     let mut rules: Rules = names
@@ -67,9 +61,6 @@ fn asking_for(arch: Arch) -> Result<BpfProgram, FilterError> {
         if let Some(number) = number(arch, checked.call) {
             rules.entry(number).or_default().extend(cases?);
         }
-    }
-    if let Some(ioctl) = number(arch, "ioctl") {
-        rules.entry(ioctl).or_default().extend(requests);
     }
     compile(arch, rules, Answer::Notify, Answer::Allow)
 }
@@ -82,17 +73,13 @@ fn denied_by(denied: Denied, verdict: Verdict) -> Answer {
     }
 }
 
-fn rules(
-    checked: &Checked,
-    denied: Denied,
-    requests: impl Fn(Allowed) -> bool,
-) -> Result<Vec<SeccompRule>, BackendError> {
+fn rules(checked: &Checked, denied: Denied) -> Result<Vec<SeccompRule>, BackendError> {
     let mut rules = match checked.call {
-        "ioctl" => xen_requests::one_by_one(Mapping::Always, &requests)?,
+        "ioctl" => xen_requests::one_by_one(Mapping::Always, |until| until == Allowed::Always)?,
         _ => Vec::new(),
     };
-    // With these the supervisor is asked.
-    if requests(Allowed::UntilSealed) {
+    // About these [`asking`] asks.
+    if matches!(denied, Denied::Errno) {
         let also = UNTIL_ARGUMENTS
             .iter()
             .filter(|also| also.call == checked.call);

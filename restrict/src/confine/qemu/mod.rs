@@ -17,6 +17,7 @@ mod root;
 
 #[cfg(test)]
 pub(in crate::confine) use calls::NEVER;
+pub(crate) use calls::XENS;
 pub(in crate::confine) use calls::{UNTIL_ARGUMENTS, UNTIL_GIVEN_UP};
 pub(crate) use devices::Itself;
 pub(crate) use filters::{allowing, asking};

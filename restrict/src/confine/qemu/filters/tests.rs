@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The filters together, as the kernel runs them.
 
-use xen_sys::privcmd;
-
 use super::*;
 use crate::confine::{
     bpf::interpreter::{ALLOW, ENOSYS, EPERM, I386, KILL, NOTIFY, audit, run},
-    xen_requests::{POLICY, never_but},
+    qemu::XENS,
+    xen_requests::{POLICY, sealed_but},
 };
 
 const NATIVE: Arch = Arch::NATIVE.unwrap();
@@ -22,7 +21,7 @@ fn answer(programs: &[BpfProgram], call: &str, arguments: [u64; 6]) -> u32 {
 }
 
 fn refusing() -> Vec<BpfProgram> {
-    let never = never_but(privcmd::HYPERCALL.number()).unwrap();
+    let never = sealed_but(XENS).unwrap();
     vec![never, asking().unwrap(), allowing(Denied::Errno).unwrap()]
 }
 
@@ -82,10 +81,8 @@ fn xens_requests_are_those_of_their_table() {
         let answers = [refusing(), telling()].map(|p| answer(&p, "ioctl", arguments));
         let expected = match row.allowed {
             Allowed::Always => [ALLOW; 2],
-            Allowed::UntilSealed => [NOTIFY; 2],
-            // Its supervisor issues it.
-            Allowed::Never if row.number == privcmd::HYPERCALL.number() => [NOTIFY; 2],
-            Allowed::Never => [EPERM, NOTIFY],
+            _ if XENS.contains(&row.number) => [NOTIFY; 2],
+            Allowed::UntilSealed | Allowed::Never => [EPERM, NOTIFY],
         };
         assert_eq!(answers, expected, "{}", row.request);
     }
