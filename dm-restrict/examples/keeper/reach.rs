@@ -3,8 +3,8 @@
 
 use std::{
     ffi::CString,
-    fs::OpenOptions,
-    io,
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
         linux::net::SocketAddrExt as _,
@@ -30,6 +30,7 @@ pub(crate) fn reach(how: &str, value: &str, call: &Call) {
             .write(true)
             .open(value)
             .map(drop),
+        "reads" => File::open(value).and_then(|mut file| file.read(&mut [0]).map(drop)),
         "connects" => UnixStream::connect(value).map(drop),
         "connects-by-name" => SocketAddr::from_abstract_name(value)
             .and_then(|address| UnixStream::connect_addr(&address))

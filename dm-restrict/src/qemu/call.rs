@@ -25,6 +25,8 @@ pub(super) struct DeviceModel {
     /// None: it is to run as root, without `dm_restrict`.
     pub(super) restricted: Option<Restricted>,
     pub(super) disks: Vec<Disk>,
+    /// A kernel, an initrd, firmware.
+    pub(super) reads: Vec<PathBuf>,
     /// What takes dom0's network, in QEMU's words.
     pub(super) network: Vec<String>,
 }
@@ -60,6 +62,9 @@ impl std::error::Error for Misunderstood {}
 
 /// Options whose value may look like an option: a guest's name, a kernel's command line.
 const ANY_VALUE: [&[u8]; 2] = [b"-name", b"-append"];
+
+/// Options whose value is a path that QEMU reads.
+const READ: [&str; 6] = ["-kernel", "-initrd", "-dtb", "-bios", "-pflash", "-L"];
 
 /// An option with its value.
 pub(super) type Option_<'a> = (&'a OsStr, Option<&'a OsStr>);
@@ -123,6 +128,12 @@ impl Call {
             restricted,
             disks: values("-drive")
                 .filter_map(|v| disk(&Value::of(v)))
+                .collect(),
+            reads: READ
+                .iter()
+                .copied()
+                .flat_map(values)
+                .map(PathBuf::from)
                 .collect(),
             network: network(&options),
         }))

@@ -153,6 +153,10 @@ fn device_model(
     let (read_only, writable): (Vec<_>, Vec<_>) =
         model.disks.iter().partition(|disk| disk.read_only);
     let path = |disk: &Disk| disk.path.clone();
+    // What a disk is based on stays open.
+    let based_on = settings.reads.iter().filter(|path| path.is_file()).cloned();
+    // The directory that it enters is its user's, and closed to others.
+    let enters_others = settings.without.contains(&Mechanism::Root);
     let mut launch = Launch::new(model.guest)
         .seal(SealAt::After(settings.give_up_within))
         .qemu(QemuStart::DeviceModel {
@@ -162,8 +166,9 @@ fn device_model(
                 .map(path)
                 .chain(files.outputs)
                 .collect(),
-            read_only: read_only.into_iter().map(path).collect(),
-            opens_others: disks::are_others(&by_path),
+            read_only: read_only.into_iter().map(path).chain(based_on).collect(),
+            reads: [model.reads.as_slice(), &settings.reads].concat(),
+            opens_others: disks::are_others(&by_path) || enters_others,
         });
     if let Some(user) = other_user(model, restricted)? {
         launch = launch.user(user);

@@ -30,7 +30,8 @@ pub(crate) fn keeping(what: &str) -> String {
 pub(crate) fn keeping_with(what: &str, settings: &str, lines: &[&str]) -> String {
     let keeper = from_lab("XEN_LAB_KEEPER");
     let script = wrapper(&format!("exec {keeper} '{what}' \"$@\""));
-    let _settings = Settings::new(&format!("program = {}\n{settings}", script.display()));
+    let program = script.display();
+    let _settings = Settings::new(&format!("program = {program}\nread = {keeper}\n{settings}"));
     let NoStart { xl, qemu } =
         StockGuest::create(true, Some(&in_place_of_qemu()), lines).unwrap_err();
     fs::remove_file(script).unwrap();
@@ -39,9 +40,10 @@ pub(crate) fn keeping_with(what: &str, settings: &str, lines: &[&str]) -> String
     qemu
 }
 
-/// One that keeps all of these, of each of which something is said.
+/// One that keeps all of these, of each of which something is said, and that was not kept from
+/// opening them.
 fn is_ended(kept: &[(&str, &str)]) {
-    is_ended_with(kept, "", &[]);
+    is_ended_with(kept, ALL_FILES, &[]);
 }
 
 fn is_ended_with(kept: &[(&str, &str)], settings: &str, lines: &[&str]) {
@@ -78,7 +80,8 @@ fn from_the_start_its_handles_are_its_guests() {
 }
 
 /// What is refused at the end does not depend on what could be opened before.
-const ALL_TO_BE_OPENED: &str = "without = root\n";
+pub(crate) const ALL_TO_BE_OPENED: &str = "without = root\nwithout = landlock\n";
+pub(crate) const ALL_FILES: &str = "without = landlock\n";
 const KINDS: [&str; 3] = ["devtmpfs", "xenfs", "proc"];
 
 /// Devices and processes where no launcher expects them.
@@ -181,10 +184,10 @@ fn nor_a_file_or_device_of_dom0() {
 }
 
 /// A file of dom0 that is nobody's business, as another guest's disk.
-struct Secret(PathBuf);
+pub(crate) struct Secret(pub(crate) PathBuf);
 
 impl Secret {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Not where it sees nothing of dom0.
         let folder = Path::new("/var/lib");
         fs::create_dir_all(folder).unwrap();
@@ -216,11 +219,16 @@ fn what_it_has_to_read_it_does_not_keep_to_write() {
         )
     };
     let kept = [("disks-to-write", "a block device")];
-    is_ended_with(&kept, "", &[&cd(&disk.device)]);
+    is_ended_with(&kept, ALL_FILES, &[&cd(&disk.device)]);
     // Nor does it get it.
-    let said = keeping_with("disks-to-write", "", &[&cd(&secret.0)]);
-    for part in ["Read-only file system", "it goes on with"] {
-        assert!(said.contains(part), "no {part:?} in {said}");
+    for (disk, settings, refused) in [
+        (&disk.device, "", "Permission denied"),
+        (&secret.0, ALL_FILES, "Read-only file system"),
+    ] {
+        let said = keeping_with("disks-to-write", settings, &[&cd(disk)]);
+        for part in [refused, "it goes on with"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod confined;
 mod device;
 mod disk;
 mod ends;
+mod formats;
 mod keeps;
 mod pace;
 mod reaches;

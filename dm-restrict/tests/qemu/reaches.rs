@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a program in the place of QEMU cannot reach while it is root. Files are tried without the
-//! mechanism that stops it, too: it is there to be reached.
+//! What a program in the place of QEMU cannot reach while it is root. It is tried without the
+//! mechanism that stops it, too: it is there to be reached. Of two that do, each is tried alone.
 
 use std::{
     fs,
@@ -14,16 +14,18 @@ use std::{
     process::{Child, Command},
 };
 
+use nix::{sys::stat::Mode, unistd::mkfifo};
+
 use crate::{
     device::Loop,
-    keeps::{Elsewhere, keeping, keeping_with},
+    keeps::{ALL_FILES, ALL_TO_BE_OPENED, Elsewhere, Secret, keeping, keeping_with},
     stock::from_lab,
     support::{alone, scratch},
 };
 
-/// None of these is reached.
+/// None of these is reached, though files could be opened.
 fn is_refused(tried: &[String]) {
-    let said = keeping(&tried.join(","));
+    let said = keeping_with(&tried.join(","), ALL_FILES, &[]);
     for what in tried {
         let (how, value) = what.split_once('=').unwrap();
         assert!(said.contains(&format!("{how} {value}: ")), "{what}: {said}");
@@ -66,11 +68,15 @@ fn the_root_directory_of_another_process() {
     is_refused(&tried);
     assert!(!made.exists());
     // Without an own pid namespace, too.
-    let said = keeping_with(&tried.join(","), "without = pid-ns\n", &[]);
+    let said = keeping_with(
+        &tried.join(","),
+        "without = landlock\nwithout = pid-ns\n",
+        &[],
+    );
     assert!(said.contains("another-root ") && !said.contains(": reached"));
     assert!(!made.exists());
 
-    let said = keeping_with(&tried[0], "without = root\n", &[]);
+    let said = keeping_with(&tried[0], ALL_TO_BE_OPENED, &[]);
     assert!(said.contains(": reached"), "{said}");
     fs::remove_file(made).unwrap();
 }
@@ -97,7 +103,7 @@ fn devices() {
     tried.push(format!("opens={}", elsewhere.path("xenfs/xenbus")));
     is_refused(&tried);
 
-    let said = keeping_with(&tried.join(","), "without = root\n", &[]);
+    let said = keeping_with(&tried.join(","), ALL_TO_BE_OPENED, &[]);
     for there in [
         format!("opens {}: reached", disk.device.display()),
         "opens /dev/hvc0: reached".into(),
@@ -105,6 +111,28 @@ fn devices() {
     ] {
         assert!(said.contains(&there), "no {there}: {said}");
     }
+}
+
+#[test]
+fn files_of_dom0() {
+    let _alone = alone();
+    let secret = Secret::new();
+    let pipe = scratch("pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let [secret, pipe] = [&secret.0, &pipe].map(|path| path.display());
+    let tried = [
+        format!("reads={secret}"),
+        format!("opens={pipe}"),
+        format!("reads=/proc/self/root{secret}"),
+    ];
+    let said = keeping(&tried.join(","));
+    assert_eq!(said.matches(": Permission denied").count(), 3, "{said}");
+    let said = keeping_with(&tried.join(","), ALL_FILES, &[]);
+    assert_eq!(said.matches(": reached").count(), 3, "{said}");
+    // One is named.
+    let said = keeping_with(&tried.join(","), &format!("read = {secret}\n"), &[]);
+    assert_eq!(said.matches(": reached").count(), 2, "{said}");
+    assert_eq!(said.matches(": Permission denied").count(), 1, "{said}");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use std::{
 
 use ::landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    RestrictSelfAttr, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    RestrictSelfAttr, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus,
+    Scope,
 };
 use nix::errno::Errno;
 
@@ -80,23 +81,67 @@ fn with_landlock(running: Option<String>) -> String {
 /// nothing was changed.
 pub fn restrict(read_only: &[PathBuf], read_write: &[PathBuf]) -> Result<(), MechanismError> {
     let rights = Rights::of(abi()?);
-    let mut ruleset = rights
-        .ruleset()
-        .and_then(Ruleset::create)
-        .map_err(|error| refused("make a ruleset", &error))?;
     let read_only = read_only.iter().map(|path| (path, rights.read()));
     let read_write = read_write.iter().map(|path| (path, rights.all()));
-    for (path, [of_file, of_directory]) in read_only.chain(read_write) {
-        let (fd, is_dir) = opened(path).map_err(|error| not_named(path, &error))?;
-        let rule = PathBeneath::new(fd, if is_dir { of_directory } else { of_file });
-        ruleset = ruleset
-            .add_rule(rule)
-            .map_err(|error| not_named(path, &error))?;
+    let mut ruleset = made(rights.ruleset())?;
+    for (path, allowed) in read_only.chain(read_write) {
+        let found = opened(path).map_err(|error| not_named(path, &error))?;
+        ruleset = with(ruleset, path, found, allowed)?;
     }
+    enforce(ruleset, rights.reach_all_threads())
+}
+
+/// Refuses the calling thread, and what it starts, to read, write and execute files, and to list
+/// directories, but beneath these paths, as [`restrict`] has it; and nothing else. Of a path that
+/// is not there nothing is allowed.
+pub(crate) fn restrict_files(
+    read_only: &[PathBuf],
+    read_write: &[PathBuf],
+) -> Result<(), MechanismError> {
+    let of_file = AccessFs::Execute | AccessFs::ReadFile;
+    let read = [of_file, of_file | AccessFs::ReadDir];
+    let all = read.map(|read| read | AccessFs::WriteFile);
+    let read_only = read_only.iter().map(|path| (path, read));
+    let read_write = read_write.iter().map(|path| (path, all));
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(all[1]);
+    let mut ruleset = made(ruleset)?;
+    for (path, allowed) in read_only.chain(read_write) {
+        match opened(path) {
+            Ok(found) => ruleset = with(ruleset, path, found, allowed)?,
+            Err(_) if !path.exists() => {}
+            Err(error) => return Err(not_named(path, &error)),
+        }
+    }
+    enforce(ruleset, false)
+}
+
+fn made(
+    ruleset: Result<Ruleset, ::landlock::RulesetError>,
+) -> Result<RulesetCreated, MechanismError> {
+    ruleset
+        .and_then(Ruleset::create)
+        .map_err(|error| refused("make a ruleset", &error))
+}
+
+fn with(
+    ruleset: RulesetCreated,
+    path: &Path,
+    (fd, is_dir): (PathFd, bool),
+    [of_file, of_directory]: [BitFlags<AccessFs>; 2],
+) -> Result<RulesetCreated, MechanismError> {
+    let rule = PathBeneath::new(fd, if is_dir { of_directory } else { of_file });
+    ruleset
+        .add_rule(rule)
+        .map_err(|error| not_named(path, &error))
+}
+
+fn enforce(ruleset: RulesetCreated, all_threads: bool) -> Result<(), MechanismError> {
     let status = ruleset
         .no_new_privs(false)
-        .all_threads(rights.reach_all_threads())
-        .and_then(::landlock::RulesetCreated::restrict_self)
+        .all_threads(all_threads)
+        .and_then(RulesetCreated::restrict_self)
         .map_err(|error| refused("restrict the process", &error))?;
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),

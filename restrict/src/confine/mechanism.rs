@@ -56,10 +56,8 @@ pub enum Mechanism {
 struct Row {
     mechanism: Mechanism,
     name: &'static str,
-    /// In profile `libxl` too; all are in `strict`.
+    /// In profile `libxl` too; all are in the others.
     libxl: bool,
-    /// In profile `qemu`.
-    qemu: bool,
     /// Not every machine has it: where it is absent, that is said, and it goes
     /// on without.
     of_the_host: bool,
@@ -77,8 +75,7 @@ const fn row(
         mechanism,
         name,
         libxl: matches!(profiles, All),
-        qemu: !matches!(profiles, StrictIfPresent),
-        of_the_host: matches!(profiles, StrictIfPresent | NotLibxlIfPresent),
+        of_the_host: matches!(profiles, NotLibxlIfPresent),
         does,
     }
 }
@@ -87,14 +84,13 @@ enum Profiles {
     All,
     NotLibxl,
     NotLibxlIfPresent,
-    StrictIfPresent,
 }
 
 use Mechanism::{
     Capabilities, Cgroup, CgroupNs, Env, Fds, Identity, IpcNs, Keyring, Landlock, MountNs, NetNs,
     NoNewPrivs, ParentDeath, PidNs, Rlimits, Root, Seccomp, Session, Umask, UtsNs, XenRequests,
 };
-use Profiles::{All, NotLibxl, NotLibxlIfPresent, StrictIfPresent};
+use Profiles::{All, NotLibxl, NotLibxlIfPresent};
 
 /// In the order of the enum.
 const TABLE: [Row; 21] = [
@@ -154,8 +150,8 @@ const TABLE: [Row; 21] = [
     row(
         Landlock,
         "landlock",
-        StrictIfPresent,
-        "only named paths; abstract sockets and signals scoped",
+        NotLibxlIfPresent,
+        "only named paths; in strict abstract sockets and signals scoped",
     ),
     row(
         Rlimits,
@@ -274,8 +270,7 @@ impl Profile {
     pub const fn has(self, mechanism: Mechanism) -> bool {
         match self {
             Self::Libxl => mechanism.row().libxl,
-            Self::Qemu => mechanism.row().qemu,
-            Self::Strict => true,
+            Self::Qemu | Self::Strict => true,
         }
     }
 }
@@ -380,12 +375,8 @@ mod tests {
             Session,
         ];
         assert_eq!(libxl, expected);
-        assert!(Mechanism::ALL.into_iter().all(|m| Profile::Strict.has(m)));
-        let not_qemu: Vec<_> = Mechanism::ALL
-            .into_iter()
-            .filter(|m| !Profile::Qemu.has(*m))
-            .collect();
-        assert_eq!(not_qemu, [Landlock]);
+        let all = |profile: Profile| Mechanism::ALL.into_iter().all(|m| profile.has(m));
+        assert!(all(Profile::Strict) && all(Profile::Qemu));
         let host: Vec<_> = Mechanism::ALL
             .into_iter()
             .filter(|m| m.depends_on_host())

@@ -54,12 +54,19 @@ pub(crate) struct Child<'a> {
     /// The end of a pipe that closes when the supervisor ends, if the program itself
     /// has to follow it.
     pub(crate) life: Option<BorrowedFd<'a>>,
-    pub(crate) landlock: Option<(Vec<PathBuf>, Vec<PathBuf>)>,
+    pub(crate) landlock: Option<Rules>,
     /// Of `xen-requests` and `seccomp`.
     pub(crate) filters: &'a Filters,
     pub(crate) program: CString,
     pub(crate) arguments: Vec<CString>,
     pub(crate) environment: Environment,
+}
+
+/// Of Landlock: paths to be read, and to be changed.
+pub(crate) enum Rules {
+    All(Vec<PathBuf>, Vec<PathBuf>),
+    /// Nothing but files is restricted.
+    Files(Vec<PathBuf>, Vec<PathBuf>),
 }
 
 /// The program's variables, but for its process id.
@@ -170,8 +177,12 @@ impl Child<'_> {
         if has(M::NoNewPrivs) {
             no_new_privs::set()?;
         }
-        if let Some((read_only, read_write)) = &self.landlock {
-            landlock::restrict(read_only, read_write)?;
+        match &self.landlock {
+            Some(Rules::All(read_only, read_write)) => landlock::restrict(read_only, read_write)?,
+            Some(Rules::Files(read_only, read_write)) => {
+                landlock::restrict_files(read_only, read_write)?;
+            }
+            None => {}
         }
         if has(M::NoNewPrivs) {
             listener = filters.load()?;

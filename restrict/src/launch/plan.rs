@@ -12,6 +12,7 @@ use nix::unistd::{Uid, getegid, geteuid};
 
 use super::{
     cgroup_limit::CgroupLimit,
+    child::Rules,
     error::LaunchError,
     filters::Filters,
     handles,
@@ -25,7 +26,7 @@ use crate::confine::{
     named::{self, Named},
     not_sent,
     only_files::only_files,
-    renamers, rlimits,
+    qemu, renamers, rlimits,
     root::{self, Contents, Shown},
     seccomp::{self, Denied},
     xen_requests::{self, Mapping, Phase},
@@ -178,6 +179,19 @@ impl Plan {
             read_write.push(root::NOTIFY.into());
         }
         (read_only, read_write)
+    }
+
+    /// The same, and what a QEMU needs that is root.
+    pub(crate) fn landlock_rules(&self) -> Rules {
+        let (mut read_only, mut read_write) = self.landlock_paths();
+        let Some(start) = &self.launch.qemu else {
+            return Rules::All(read_only, read_write);
+        };
+        read_only.push(self.program.clone());
+        read_only.extend(qemu::to_read());
+        read_only.extend(start.reads().iter().cloned());
+        read_write.extend(qemu::to_write());
+        Rules::Files(read_only, read_write)
     }
 
     /// The program's filters.

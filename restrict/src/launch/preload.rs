@@ -109,6 +109,7 @@ mod tests {
             chroot: "/".into(),
             files: Vec::new(),
             read_only: Vec::new(),
+            reads: Vec::new(),
             opens_others: false,
         });
         let (fd, file) = add(&mut launch).unwrap().unwrap();
@@ -150,6 +151,7 @@ mod tests {
             chroot: "/".into(),
             files: Vec::new(),
             read_only: Vec::new(),
+            reads: Vec::new(),
             opens_others: false,
         };
         let launch = Launch::new(crate::GuestId::new(5).unwrap()).qemu(start);

@@ -39,6 +39,9 @@ pub enum QemuStart {
         files: Vec<PathBuf>,
         /// The same, to read only.
         read_only: Vec<PathBuf>,
+        /// Other files, and what is below directories, that it may read while it is root, if
+        /// `landlock` is in effect: firmware, or what a disk of its is based on.
+        reads: Vec<PathBuf>,
         /// Whether it has to open files that are not root's (CAP_DAC_OVERRIDE).
         opens_others: bool,
     },
@@ -74,6 +77,13 @@ impl QemuStart {
         match self {
             Self::Probe => &[],
             Self::DeviceModel { read_only, .. } => read_only,
+        }
+    }
+
+    pub(super) fn reads(&self) -> &[PathBuf] {
+        match self {
+            Self::Probe => &[],
+            Self::DeviceModel { reads, .. } => reads,
         }
     }
 

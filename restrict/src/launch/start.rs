@@ -199,7 +199,7 @@ impl Plan {
                 .map(QemuStart::capabilities),
             ordinary: has(Mechanism::Rlimits) && self.launch.profile != Profile::Libxl,
             life: (has(Mechanism::ParentDeath) && !own_init).then_some(life_end.as_fd()),
-            landlock: self.landlock_abi.map(|_| self.landlock_paths()),
+            landlock: self.landlock_abi.map(|_| self.landlock_rules()),
             filters: &filters,
             program: c_string(self.program.as_os_str().as_bytes())?,
             arguments: self.arguments()?,

@@ -41,6 +41,7 @@ fn both_calls_are_understood() {
                 chroot: "/var/run/xen/qemu-root-3".into(),
             }),
             disks: Vec::new(),
+            reads: Vec::new(),
             network: Vec::new(),
         };
         assert_eq!(model, expected);
@@ -99,6 +100,14 @@ fn disks_are_found_with_commas_in_their_names() {
         model(text).disks,
         [disk("/a,b", false), disk("/c.iso", true)]
     );
+}
+
+#[test]
+fn what_it_reads_besides_is_found() {
+    let text =
+        "-xen-domid 3 -kernel /boot/vmlinuz -append -initrd -initrd /boot/initrd -name -bios";
+    let expected = ["/boot/vmlinuz", "/boot/initrd"].map(PathBuf::from);
+    assert_eq!(model(text).reads, expected);
 }
 
 #[test]

@@ -80,7 +80,10 @@ impl View<'_> {
     }
 
     pub(super) fn landlock(&self) -> Judged {
-        let expected = "only named paths; abstract sockets and signals scoped";
+        let expected = match self.of_qemu() {
+            Some(_) => "only named files, while it was root",
+            None => "only named paths; abstract sockets and signals scoped",
+        };
         let mut judged = unseen(expected, self.expectation.recorded(Mechanism::Landlock));
         let record = self.expectation.record.as_ref();
         if let Some(abi) = record.and_then(|record| record.landlock_abi) {

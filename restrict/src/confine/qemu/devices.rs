@@ -16,7 +16,7 @@ use crate::confine::{
 
 /// Xen's handles are given by [`super::handles`]. Buffers of hypercalls are locked memory: the
 /// supervisor could not read what is of /dev/xen/hypercall ([`super::memory`]).
-const DEVICES: [&str; 8] = [
+pub(super) const DEVICES: [&str; 8] = [
     // Pseudo terminals: a file system of devices.
     "/dev/pts",
     "/dev/ptmx",
@@ -29,8 +29,8 @@ const DEVICES: [&str; 8] = [
     "/dev/xen/gntdev",
 ];
 
-const PRIVCMD: &str = "/dev/xen/privcmd";
-const BUFFERS: &str = "/dev/xen/hypercall";
+pub(super) const PRIVCMD: &str = "/dev/xen/privcmd";
+pub(super) const BUFFERS: &str = "/dev/xen/hypercall";
 
 /// Which of Xen's devices it opens itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

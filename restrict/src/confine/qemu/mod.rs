@@ -8,6 +8,7 @@
 mod calls;
 pub(in crate::confine) mod connects;
 mod devices;
+mod files;
 mod filters;
 mod given_up;
 pub(in crate::confine) mod handles;
@@ -20,6 +21,7 @@ pub(in crate::confine) use calls::NEVER;
 pub(crate) use calls::XENS;
 pub(in crate::confine) use calls::{UNTIL_ARGUMENTS, UNTIL_GIVEN_UP};
 pub(crate) use devices::Itself;
+pub(crate) use files::{to_read, to_write};
 pub(crate) use filters::{allowing, asking};
 pub(crate) use given_up::{Inode, has_given_up, is_alone};
 pub(crate) use root::{close, read_only};

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A disk that is not raw: QEMU opens it by its path, and what it is based on.
+
+use std::{fs, path::Path};
+
+use crate::{
+    disk,
+    refused::Settings,
+    stock::{StockGuest, eventually},
+    support::{Guest, alone, dm_restrict, in_place_of_qemu, scratch},
+};
+
+const CLUSTER: usize = 1 << 16;
+
+/// A qcow2 file that has nothing but what it is based on.
+fn qcow2(path: &Path, base: &Path) {
+    const RAW: u32 = 0xe279_2aca;
+    let name = base.to_str().unwrap().as_bytes();
+    let [name_at, length] = [0x200, name.len()].map(|n| u32::try_from(n).unwrap());
+    let table = |clusters: usize| u64::try_from(clusters * CLUSTER).unwrap().to_be_bytes();
+    let mut file = vec![0; 4 * CLUSTER];
+    let header = [
+        &b"QFI\xfb"[..],
+        &2_u32.to_be_bytes(),
+        &u64::from(name_at).to_be_bytes(),
+        &length.to_be_bytes(),
+        &16_u32.to_be_bytes(),
+        &fs::metadata(base).unwrap().len().to_be_bytes(),
+        // Not encrypted; the table of tables has one entry.
+        &[0, 0, 0, 0, 0, 0, 0, 1],
+        &table(3),
+        &table(1),
+        // In one cluster; no snapshots.
+        &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        // The format of what it is based on.
+        &RAW.to_be_bytes(),
+        &[0, 0, 0, 3],
+        b"raw",
+    ];
+    let header = header.concat();
+    file[..header.len()].copy_from_slice(&header);
+    file[0x200..][..name.len()].copy_from_slice(name);
+    file[CLUSTER..][..8].copy_from_slice(&table(2));
+    for used in 0..4 {
+        file[2 * CLUSTER + 2 * used + 1] = 1;
+    }
+    fs::write(path, file).unwrap();
+}
+
+#[test]
+fn what_a_disk_is_based_on_has_to_be_named() {
+    let _alone = alone();
+    let [serial, base, path] = ["serial", "base", "qcow2"].map(scratch);
+    disk::make(&base, disk::TIMES);
+    qcow2(&path, &base);
+    let lines = Guest::config(&serial, &path, None);
+    let lines = lines.map(|line| line.replace("format=raw", "format=qcow2"));
+    let lines = lines.each_ref().map(String::as_str);
+    let create = || StockGuest::create(true, Some(&in_place_of_qemu()), &lines);
+    let log = match create() {
+        Err(no) => no.qemu,
+        Ok(_) => panic!("it has read {}", base.display()),
+    };
+    let refused = format!("Could not open '{}': Permission denied", base.display());
+    assert!(log.contains(&refused), "{log}");
+
+    let _settings = Settings::new(&format!("read = {}\n", base.display()));
+    let guest = create().unwrap_or_else(|no| panic!("{} {}", no.xl, no.qemu));
+    let said = || fs::read_to_string(&serial).unwrap();
+    eventually("it has done its work", || said().ends_with(disk::DONE));
+    assert!(said().contains(disk::TEXT), "{}", said());
+    // It has written, and not there.
+    assert_eq!(disk::count(&base), 0);
+    assert!(fs::metadata(&path).unwrap().len() > 4 * 65536);
+    let domid = guest.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    drop(guest);
+    for path in [serial, base, path] {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// Left out, by name, QEMU is less confined, and works.
+#[test]
+fn it_goes_without_what_is_left_out() {
+    let _alone = alone();
+    let all = "without = root\nwithout = pid-ns\nwithout = landlock\n";
+    let _settings = Settings::new(all);
+    let guest = Guest::start();
+    guest.has_done_its_work();
+}

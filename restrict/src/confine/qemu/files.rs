@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files of dom0 that a QEMU can open while it is root: what programs are made of, and what it
+//! was given. Of dom0's others it is not to know: what it has read, its guest may have later.
+
+use std::path::PathBuf;
+
+use super::devices::{BUFFERS, DEVICES, PRIVCMD};
+
+/// With what is below.
+const READ: [&str; 17] = [
+    "/usr",
+    "/bin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.preload",
+    "/etc/localtime",
+    "/etc/passwd",
+    "/etc/nsswitch.conf",
+    "/etc/qemu",
+    // What its libraries look for as they are loaded.
+    "/etc/gnutls",
+    "/etc/pkcs11",
+    "/etc/ssl/openssl.cnf",
+    // Its own processes.
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/node",
+];
+
+/// To be read.
+pub(crate) fn to_read() -> impl Iterator<Item = PathBuf> {
+    READ.into_iter().map(PathBuf::from)
+}
+
+/// Devices. Where it is, there may be fewer.
+pub(crate) fn to_write() -> impl Iterator<Item = PathBuf> {
+    let all = DEVICES.into_iter().chain([PRIVCMD, BUFFERS]);
+    all.map(PathBuf::from)
+}
