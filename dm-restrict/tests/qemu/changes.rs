@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `xl` does to a guest that runs.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
 use crate::{
     disk,
@@ -14,24 +14,31 @@ fn xl(arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
-/// Seen once, on trixie: `xl` could not ask Xen how large the guest is (EFAULT, of a hypercall of
-/// its own), and left it running.
-fn save(name: &str, path: &str) {
-    for _ in 0..2 {
-        let output = Command::new("xl").args(["save", name, path]).output();
-        let output = output.unwrap();
-        let text = String::from_utf8_lossy(&output.stderr);
-        if !text.contains("Unable to obtain the guest p2m size") {
-            assert!(output.status.success(), "{text}");
-            return;
-        }
-    }
-    xl(&["save", name, path]);
+/// By whatever path it was opened.
+fn has_open(pid: i32, path: &Path) -> bool {
+    let file = fs::metadata(path).unwrap();
+    let mut entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    entries.any(|entry| {
+        fs::metadata(entry.path())
+            .is_ok_and(|found| (found.dev(), found.ino()) == (file.dev(), file.ino()))
+    })
 }
 
-fn has_open(pid: i32, path: &Path) -> bool {
-    let mut entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-    entries.any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == path))
+fn is_as_it_was_started(guest: &Guest) {
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+}
+
+/// One that uses its disk for as long as it runs.
+fn that_goes_on() -> Guest {
+    let guest = Guest::that(&Wanted {
+        times: u16::MAX,
+        ..Wanted::default()
+    });
+    eventually("it uses its disk", || disk::count(&guest.disk) > 10);
+    guest
 }
 
 #[test]
@@ -47,15 +54,21 @@ fn a_cd_is_ejected_and_another_inserted() {
     });
     guest.has_done_its_work();
     let name = guest.stock.name();
+    assert!(has_open(guest.pid(), &first));
     xl(&["cd-eject", name, "hdc"]);
+    println!("QEMU has it open: {}", has_open(guest.pid(), &first));
+    let [_, others @ ..] = guest.pids();
+    for pid in others {
+        assert!(
+            !has_open(pid, &first),
+            "{pid} keeps the one that was ejected"
+        );
+    }
     xl(&["cd-insert", name, "hdc", second.to_str().unwrap()]);
     // libxl opens it, and hands it over.
     assert!(has_open(guest.pid(), &second));
     // And writes it down, for the audit.
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    is_as_it_was_started(&guest);
     let pids = guest.pids();
     drop(guest);
     eventually("all its processes have ended", || {
@@ -73,17 +86,14 @@ fn a_guest_is_saved_and_the_qemu_that_restores_it_is_confined() {
     let before = guest.pids();
     let file = scratch("saved");
     let path = file.to_str().unwrap();
-    save(guest.stock.name(), path);
+    xl(&["save", guest.stock.name(), path]);
     eventually("all its processes have ended", || {
         before.iter().all(|pid| !is_there(*pid))
     });
     xl(&["restore", path]);
     guest.has_another_domid();
     assert!(is_there(guest.pid()));
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    is_as_it_was_started(&guest);
     fs::remove_file(&file).unwrap();
 }
 
@@ -92,32 +102,24 @@ fn a_guest_is_saved_and_the_qemu_that_restores_it_is_confined() {
 #[test]
 fn a_guest_that_is_saved_while_it_uses_its_disk_goes_on_restored() {
     let _alone = alone();
-    let mut guest = Guest::that(&Wanted {
-        times: u16::MAX,
-        ..Wanted::default()
-    });
-    let count = |guest: &Guest| disk::count(&guest.disk);
-    eventually("it uses its disk", || count(&guest) > 10);
+    let mut guest = that_goes_on();
     let file = scratch("saved");
     let path = file.to_str().unwrap();
-    save(guest.stock.name(), path);
-    let before = count(&guest);
+    xl(&["save", guest.stock.name(), path]);
+    let before = disk::count(&guest.disk);
     xl(&["restore", path]);
     guest.has_another_domid();
     fs::remove_file(&file).unwrap();
-    eventually("it uses its disk again", || count(&guest) > before + 10);
+    eventually("it uses its disk again", || {
+        disk::count(&guest.disk) > before + 10
+    });
 }
 
 /// Within this machine: what receives it is what a second one would run.
 #[test]
 fn a_guest_is_migrated_and_goes_on() {
     let _alone = alone();
-    let mut guest = Guest::that(&Wanted {
-        times: u16::MAX,
-        ..Wanted::default()
-    });
-    let count = |guest: &Guest| disk::count(&guest.disk);
-    eventually("it uses its disk", || count(&guest) > 10);
+    let mut guest = that_goes_on();
     let before = guest.pids();
     xl(&[
         "migrate",
@@ -126,14 +128,13 @@ fn a_guest_is_migrated_and_goes_on() {
         guest.stock.name(),
         "xl migrate-receive",
     ]);
-    let then = count(&guest);
+    let then = disk::count(&guest.disk);
     guest.has_another_domid();
     eventually("all that the guest had before has ended", || {
         before.iter().all(|pid| !is_there(*pid))
     });
-    eventually("it uses its disk again", || count(&guest) > then + 10);
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    eventually("it uses its disk again", || {
+        disk::count(&guest.disk) > then + 10
+    });
+    is_as_it_was_started(&guest);
 }
