@@ -56,6 +56,24 @@ fn under<T: Send + 'static>(
     )
 }
 
+/// Runs `work` in a thread of its own, as a QEMU of this guest that is root; it can wait for a
+/// word of who answers.
+fn of_qemu<T: Send + 'static>(
+    guest: Option<GuestId>,
+    work: impl FnOnce(mpsc::Receiver<()>) -> T + Send + 'static,
+) -> (Notifier, mpsc::Sender<()>, JoinHandle<T>) {
+    let (give, take) = mpsc::channel();
+    let (go, wait) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        no_new_privs();
+        let program = qemu::asking().unwrap();
+        give.send(load_with_listener(&program).unwrap()).unwrap();
+        work(wait)
+    });
+    let notifier = Notifier::of_qemu(take.recv().unwrap(), guest).unwrap();
+    (notifier, go, thread)
+}
+
 /// Of this thread.
 fn no_new_privs() {
     // SAFETY: takes numbers only.
@@ -490,11 +508,7 @@ impl Drop for SlowPage {
 
 #[test]
 fn who_asks_for_root_again_waits_until_it_was_looked_at() {
-    let (give, take) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        no_new_privs();
-        let program = qemu::asking().unwrap();
-        give.send(load_with_listener(&program).unwrap()).unwrap();
+    let (mut notifier, _go, thread) = of_qemu(None, |_| {
         // Of this thread alone, and no change: tests run as root.
         let again = || call(libc::SYS_setuid, [0; 4]);
         [
@@ -506,7 +520,6 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
             call(libc::SYS_socket, [1, 1, 0, 0]).map(|_| 0),
         ]
     });
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), None).unwrap();
     let mut next = || {
         let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
@@ -526,12 +539,8 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
 
 #[test]
 fn event_channels_are_not_opened_by_qemu_itself() {
-    let (give, take) = mpsc::channel();
-    let (go, wait) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        no_new_privs();
-        let program = qemu::asking().unwrap();
-        give.send(load_with_listener(&program).unwrap()).unwrap();
+    let guest = GuestId::new(7).unwrap();
+    let (mut notifier, go, thread) = of_qemu(Some(guest), |wait| {
         let opens = |path: &std::ffi::CStr, flags: i32| {
             let here = i64::from(libc::AT_FDCWD).cast_unsigned();
             let flags = flags.cast_unsigned().into();
@@ -552,8 +561,6 @@ fn event_channels_are_not_opened_by_qemu_itself() {
         wait.recv().unwrap();
         (before, all())
     });
-    let guest = GuestId::new(7).unwrap();
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), Some(guest)).unwrap();
     let names = |refused: Vec<Denial>| -> Vec<_> {
         let errnos = refused
             .into_iter()
