@@ -56,7 +56,7 @@ fn a_cd_is_ejected_and_another_inserted() {
     let name = guest.stock.name();
     assert!(has_open(guest.pid(), &first));
     xl(&["cd-eject", name, "hdc"]);
-    println!("QEMU has it open: {}", has_open(guest.pid(), &first));
+    // QEMU 10 itself keeps what it was given at its start.
     let [_, others @ ..] = guest.pids();
     for pid in others {
         assert!(
