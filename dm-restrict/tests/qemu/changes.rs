@@ -5,13 +5,45 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
 use crate::{
     disk,
-    stock::eventually,
+    stock::{eventually, from_lab},
     support::{Guest, Wanted, alone, dm_restrict, is_there, scratch},
 };
 
 fn xl(arguments: &[&str]) {
     let output = Command::new("xl").args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {text}\nQEMU: {}",
+        last_log()
+    );
+}
+
+/// What the QEMU said that spoke last: its guest may have another name by now.
+fn last_log() -> String {
+    let entries = fs::read_dir("/var/log/xen").unwrap().flatten();
+    let logs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("qemu-dm-"));
+    let last = logs.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap());
+    last.map_or_else(String::new, |entry| {
+        fs::read_to_string(entry.path()).unwrap()
+    })
+}
+
+/// Whether a guest is restored by this. libxl 4.20 hands its QEMU a file for it; that of sid,
+/// 11, takes none in this way, and a guest without `dm_restrict` is not restored there either.
+fn restores(arguments: &[&str]) -> bool {
+    if from_lab("XEN_LAB_SUITE") != "sid" {
+        xl(arguments);
+        return true;
+    }
+    let output = Command::new("xl").args(arguments).output().unwrap();
+    let log = last_log();
+    assert!(!output.status.success(), "it is by now: {log}");
+    assert!(
+        log.contains("fd: migration to a file is not supported"),
+        "{log}"
+    );
+    false
 }
 
 /// By whatever path it was opened.
@@ -90,11 +122,13 @@ fn a_guest_is_saved_and_the_qemu_that_restores_it_is_confined() {
     eventually("all its processes have ended", || {
         before.iter().all(|pid| !is_there(*pid))
     });
-    xl(&["restore", path]);
-    guest.has_another_domid();
-    assert!(is_there(guest.pid()));
-    is_as_it_was_started(&guest);
+    let is_restored = restores(&["restore", path]);
     fs::remove_file(&file).unwrap();
+    if is_restored {
+        guest.has_another_domid();
+        assert!(is_there(guest.pid()));
+        is_as_it_was_started(&guest);
+    }
 }
 
 /// A QEMU that restores opens its disks anew when it has given root up: with stock
@@ -107,12 +141,14 @@ fn a_guest_that_is_saved_while_it_uses_its_disk_goes_on_restored() {
     let path = file.to_str().unwrap();
     xl(&["save", guest.stock.name(), path]);
     let before = disk::count(&guest.disk);
-    xl(&["restore", path]);
-    guest.has_another_domid();
+    let is_restored = restores(&["restore", path]);
     fs::remove_file(&file).unwrap();
-    eventually("it uses its disk again", || {
-        disk::count(&guest.disk) > before + 10
-    });
+    if is_restored {
+        guest.has_another_domid();
+        eventually("it uses its disk again", || {
+            disk::count(&guest.disk) > before + 10
+        });
+    }
 }
 
 /// Within this machine: what receives it is what a second one would run.
@@ -121,13 +157,14 @@ fn a_guest_is_migrated_and_goes_on() {
     let _alone = alone();
     let mut guest = that_goes_on();
     let before = guest.pids();
-    xl(&[
-        "migrate",
-        "-s",
-        "",
-        guest.stock.name(),
-        "xl migrate-receive",
-    ]);
+    let name = guest.stock.name();
+    if !restores(&["migrate", "-s", "", name, "xl migrate-receive"]) {
+        // It goes on where it was. QEMU keeps the file to which libxl had it write its state.
+        let then = disk::count(&guest.disk);
+        return eventually("it uses its disk again", || {
+            disk::count(&guest.disk) > then + 10
+        });
+    }
     let then = disk::count(&guest.disk);
     guest.has_another_domid();
     eventually("all that the guest had before has ended", || {
