@@ -15,6 +15,7 @@ mod auditor;
 mod cli;
 mod doctor;
 mod generate;
+mod let_go;
 mod list;
 mod messages;
 mod qemu;

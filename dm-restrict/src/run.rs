@@ -13,7 +13,7 @@ use xen_restrict::launch::{
     Event, Launch, LaunchError, Overseer, Plan, Reporter, SealAt, variables_from,
 };
 
-use crate::{auditor::Auditor, cli::Run, messages::Messages, say, with_causes};
+use crate::{auditor::Auditor, cli::Run, let_go::let_go, messages::Messages, say, with_causes};
 
 /// Its exit code is the program's, or says why there is none.
 pub(crate) fn run(mut options: Run) -> ExitCode {
@@ -46,6 +46,7 @@ fn supervise(options: &mut Run, reporter: &mut Option<Reporter>) -> Result<u8, L
     let mut messages = Messages::new();
     let ended = plan.supervise_with(overseer, &mut |event| match event {
         Event::Started { pid } => {
+            let_go(&options.fd);
             if let Some(reporter) = reporter.take() {
                 reporter.started(pid);
             }

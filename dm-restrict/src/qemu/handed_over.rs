@@ -22,11 +22,12 @@ use super::{
     call::{self, Disk, Value, options},
     read_only, tap,
 };
+use crate::say;
 
 /// What is said of a tap device by name, and not by descriptor.
 const OF_A_NAME: &[&str] = &["br", "downscript", "helper", "ifname", "script", "vnet_hdr"];
 
-/// Sets of descriptors, in QEMU's words, from a number on that nobody else takes.
+/// Sets of descriptors, in QEMU's words, from this number on.
 const FIRST_SET: usize = 1000;
 
 /// QEMU's arguments, and the descriptors that they name by their numbers from 3 on.
@@ -61,6 +62,9 @@ impl HandedOver {
 
     fn replace(&mut self, option: &str, at: usize) -> io::Result<()> {
         let value = Value::of(&self.arguments[at]);
+        if option == "-add-fd" {
+            is_of_others(&value)?;
+        }
         let new = match option {
             "-chardev" | "-netdev" | "-add-fd" => match value.get("fd") {
                 Some(number) => {
@@ -170,6 +174,17 @@ impl HandedOver {
                     .write(writes)
                     .open(&disk.path),
             };
+            if let Err(error) = &opened
+                && is_empty_drive(value, error)
+            {
+                say(&format!(
+                    "{} has no disc: the guest's drive is empty; for one that is in it later, \
+                     `xl cd-insert`",
+                    disk.path.display()
+                ));
+                self.disks.push(disk);
+                return Ok(Some(emptied(value)));
+            }
             let file = opened.map_err(|error| {
                 let text = format!("open {}: {error}", disk.path.display());
                 io::Error::new(error.kind(), text)
@@ -201,6 +216,35 @@ impl HandedOver {
         self.fds.push(name.parse().map_err(io::Error::other)?);
         Ok(3 + at)
     }
+}
+
+/// That a set is none of those made here: QEMU would take a file of the one for the other's.
+fn is_of_others(value: &Value) -> io::Result<()> {
+    let set = value.get("set").unwrap_or_else(|| "0".into());
+    match set.to_str().and_then(|set| set.parse::<usize>().ok()) {
+        // A number that is octal to QEMU is smaller than it looks.
+        Some(number) if number < FIRST_SET => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "-add-fd with set={}: take a number below {FIRST_SET}, the others are for disks and \
+             serial ports",
+            set.display()
+        ))),
+    }
+}
+
+/// A drive for CDs without one that can be read. QEMU alone would open it nonetheless, and start.
+fn is_empty_drive(value: &Value, error: &io::Error) -> bool {
+    let none = [libc::ENOMEDIUM, libc::EMEDIUMTYPE];
+    let is_cd = value.get("media").is_some_and(|media| media == "cdrom");
+    is_cd
+        && error
+            .raw_os_error()
+            .is_some_and(|errno| none.contains(&errno))
+}
+
+/// The same drive with nothing in it, as libxl says that.
+fn emptied(drive: &Value) -> OsString {
+    drive.with(&["file", "format", "media"], "media=cdrom")
 }
 
 /// As QEMU does: what was left there is removed, if it is a socket.
@@ -293,6 +337,45 @@ mod tests {
             let all = HandedOver::of(words(&disk)).unwrap();
             assert_eq!((all.arguments, all.fds.len()), (words(&disk), 0));
         }
+    }
+
+    #[test]
+    fn a_set_of_others_is_none_of_these() {
+        for set in ["0", "999", "0777"] {
+            let text = format!("-add-fd fd=9,set={set}");
+            let expected = format!("-add-fd set={set},fd=3");
+            let all = HandedOver::of(words(&text)).unwrap();
+            assert_eq!(all.arguments, words(&expected));
+        }
+        // To QEMU the second of two counts, and all but one of these are 1003.
+        for set in ["1003", "1,set=1003", "0x3eb", "01753", "-1", ""] {
+            let text = format!("--add-fd fd=9,set={set}");
+            let error = HandedOver::of(words(&text)).unwrap_err();
+            assert!(error.to_string().contains("below 1000"), "{set}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_drive_without_a_disc_is_an_empty_one() {
+        let value = |text: &str| Value::of(OsStr::new(text));
+        let libxls = "if=ide,index=2,readonly=on,media=cdrom,id=ide-5632";
+        let cd = value(&format!("{libxls},file=/dev/sr0,format=raw"));
+        for (errno, is) in [
+            (libc::ENOMEDIUM, true),
+            (libc::EMEDIUMTYPE, true),
+            (libc::ENOENT, false),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(is_empty_drive(&cd, &error), is, "{error}");
+            let disk = value("file=/dev/sda,if=ide,format=raw");
+            assert!(!is_empty_drive(&disk, &error), "{error}");
+        }
+        // What libxl says of one.
+        let empty = Value::of(&emptied(&cd));
+        for key in ["if", "index", "readonly", "media", "id"] {
+            assert_eq!(empty.get(key), value(libxls).get(key), "{key}");
+        }
+        assert_eq!((empty.get("file"), empty.get("format")), (None, None));
     }
 
     #[test]

@@ -21,10 +21,10 @@ use std::{
 use nix::unistd::{Uid, User};
 use xen_restrict::{
     confine::{Identity, Mechanism, UserDb},
-    launch::{Event, Launch, LaunchError, Plan, QemuStart, SealAt},
+    launch::{Event, Launch, LaunchError, NamedFd, Plan, QemuStart, SealAt},
 };
 
-use crate::{messages::Messages, say, with_causes};
+use crate::{let_go::let_go, messages::Messages, say, with_causes};
 use call::{Call, DeviceModel, Disk, Restricted};
 use handed_over::HandedOver;
 use settings::Settings;
@@ -102,7 +102,7 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
         _ => Launch::without_xen().qemu(QemuStart::Probe),
     };
     launch = launch.program(program, arguments);
-    for fd in fds {
+    for fd in fds.iter().cloned() {
         launch = launch.fd(fd);
     }
     for name in VARIABLES
@@ -123,7 +123,7 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
     if settings.log_denied && model.is_some() {
         launch = launch.log_denied();
     }
-    let code = supervise(launch);
+    let code = supervise(launch, &fds);
     for socket in sockets {
         // libxl may have done it.
         let _ = fs::remove_file(socket);
@@ -220,9 +220,10 @@ fn other_user(
     }
 }
 
-fn supervise(launch: Launch) -> Result<u8, LaunchError> {
+fn supervise(launch: Launch, fds: &[NamedFd]) -> Result<u8, LaunchError> {
     let mut messages = Messages::new();
     let ended = Plan::new(launch)?.supervise(&mut |event| match event {
+        Event::Started { .. } => let_go(fds),
         Event::Warning(text) => messages.say(&format!("warning: {text}")),
         Event::Denied(call) => messages.denied(&call),
         Event::NotSealed(reason) => messages.say(&format!("warning: not sealed: {reason}")),

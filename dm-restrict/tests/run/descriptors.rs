@@ -16,10 +16,13 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::stat::{Mode, SFlag, makedev, mknod},
-    unistd::pipe2,
+    unistd::{Pid, pipe2},
 };
 
-use crate::support::{launcher::Launcher, programs};
+use crate::support::{
+    launcher::{Launcher, eventually},
+    programs,
+};
 
 /// Keeps `fd` open in the command under a number of its own.
 fn inherited(launcher: Launcher, fd: impl Into<OwnedFd>, number: i32) -> Launcher {
@@ -241,6 +244,23 @@ fn a_low_limit_of_descriptors_is_the_programs_not_the_launchers() {
             .probe_does(["exit=0"])
             .refused(125, &["fds: ", "nofile=8"]);
     }
+}
+
+/// Who waits for the program to close its end waits for nobody else.
+#[test]
+fn the_supervisor_keeps_none_of_them() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let launcher = inherited(Launcher::new(), theirs, 500).options(["--fd", "x=500"]);
+    let mut running = launcher.start_probe(["say=here", "forever"]);
+    assert_eq!(running.line(), "here");
+    let socket = fs::read_link(format!("/proc/{}/fd/3", running.program())).unwrap();
+    let has = |pid: Pid| {
+        let mut entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        entries.any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == socket))
+    };
+    assert!(has(running.program()));
+    eventually(|| (!has(running.supervisor())).then_some(()));
+    drop(ours);
 }
 
 #[test]

@@ -37,7 +37,7 @@ use crate::handover::{GRANT_BROKER_NAME, GRANT_COPY_NAME};
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) launch: Launch,
-    /// Copies of those that are handed over.
+    /// Copies of those that are handed over, until the program is started.
     pub(crate) fds: Vec<(NamedFd, OwnedFd)>,
     pub(crate) identity: Option<Identity>,
     pub(crate) program: PathBuf,

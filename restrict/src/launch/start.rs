@@ -135,10 +135,11 @@ impl Plan {
     /// Starts it. The caller has one thread, and blocks the signals that it wants to
     /// pass on.
     pub(crate) fn start(&mut self) -> Result<Started, LaunchError> {
-        // Not kept: they hold the file systems that they are on.
+        // Not kept: they hold the file systems that they are on, and a socket's peer would wait
+        // for this process, too.
         let named = mem::take(&mut self.named);
+        let given = mem::take(&mut self.fds);
         let filters = self.filters()?;
-        let given = &self.fds;
         if !self.applies(Mechanism::Fds) {
             handles::left_open_is_harmless(&self.launch)?;
         }

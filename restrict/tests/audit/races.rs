@@ -114,8 +114,14 @@ fn children_that_come_and_go_are_each_looked_at() {
 #[test]
 fn one_whose_first_thread_has_ended_is_not_said_to_hold() {
     let subject = Subject::with(&["thread", "directory", "leader-ends"]);
-    match subject.audit() {
-        Ok(report) => assert_eq!(report.finding(Fds).unwrap().verdict, Verdict::Fails),
-        Err(error) => assert!(matches!(error, AuditError::Changing { .. }), "{error}"),
+    for filters in [false, true] {
+        let expectation = Expectation {
+            filters,
+            ..subject.expectation()
+        };
+        match audit(subject.pid, &expectation) {
+            Ok(report) => assert_eq!(report.finding(Fds).unwrap().verdict, Verdict::Fails),
+            Err(error) => assert!(matches!(error, AuditError::Changing { .. }), "{error}"),
+        }
     }
 }

@@ -12,7 +12,7 @@ use xen_restrict::{
     Restricted, VcpuRequests,
 };
 
-use crate::support::{Field, Order, a, eventually, guest_a};
+use crate::support::{Field, LabGuest, Order, a, eventually, guest_a};
 
 const PORTS: IoRange = IoRange::Ports(0x500..=0x503);
 const MMIO: u64 = 0xf000_0000;
@@ -47,6 +47,22 @@ fn complement(last: &mut u32) -> impl FnMut(&IoRequest) -> u64 {
         }
         u64::from(!*last)
     }
+}
+
+/// So many writes and reads of the guest's are answered, as such a device does.
+fn serves(
+    guest: &LabGuest,
+    times: u64,
+    events: &EventChannel<Restricted>,
+    requests: &mut VcpuRequests,
+) {
+    let running = guest.order(Order::Ports, times);
+    let mut last = 0;
+    eventually("all that the guest asks is answered", || {
+        serve(requests, events, complement(&mut last));
+        running.is_done()
+    });
+    assert_eq!(running.errors(), 0);
 }
 
 #[test]
@@ -143,13 +159,7 @@ fn a_forked_child_does_not_end_its_parents_server() {
     // SAFETY: its own child, and a place for its end.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7);
-    let running = guest.order(Order::Ports, 5);
-    let mut last = 0;
-    eventually("5 writes and reads", || {
-        serve(&mut requests, &events, complement(&mut last));
-        running.is_done()
-    });
-    assert_eq!(running.errors(), 0);
+    serves(&guest, 5, &events, &mut requests);
 }
 
 #[test]
@@ -193,13 +203,7 @@ fn a_server_that_is_served_is_not_taken_over() {
         let cause = refused.unwrap_err().cause;
         assert_eq!(cause.raw_os_error(), Some(errno), "{id}: {cause}");
     }
-    let running = guest.order(Order::Ports, 10);
-    let mut last = 0;
-    eventually("it is served as before", || {
-        serve(&mut requests, &events, complement(&mut last));
-        running.is_done()
-    });
-    assert_eq!(running.errors(), 0);
+    serves(&guest, 10, &events, &mut requests);
 }
 
 #[test]
@@ -242,16 +246,7 @@ fn events_of_others_are_handed_on() {
     assert_eq!((served.answered, served.others), (0, &[other.port()][..]));
     // It is still masked; ours is not.
     other.notify().unwrap();
-    let running = guest.order(Order::Ports, 3);
-    let mut last = 0;
-    eventually("3 writes and reads", || {
-        let mut queue = [Port::new(0); 4];
-        let answer = complement(&mut last);
-        let served = requests.serve(&events, SECOND, &mut queue, answer).unwrap();
-        assert_eq!(served.others, []);
-        running.is_done()
-    });
-    assert_eq!(running.errors(), 0);
+    serves(&guest, 3, &events, &mut requests);
     let own: Vec<_> = requests.ports().collect();
     assert_eq!(own.len(), 1);
     assert_ne!(own[0], other.port());
@@ -263,13 +258,7 @@ fn starting_twice_fails_and_the_first_goes_on() {
     let (events, server, mut requests) = server(&PORTS);
     let error = server.start(&events, 1).unwrap_err();
     assert!(matches!(error.cause, Cause::Invalid { .. }), "{error:#}");
-    let running = guest.order(Order::Ports, 5);
-    let mut last = 0;
-    eventually("5 writes and reads", || {
-        serve(&mut requests, &events, complement(&mut last));
-        running.is_done()
-    });
-    assert_eq!(running.errors(), 0);
+    serves(&guest, 5, &events, &mut requests);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::audit::{
     error::AuditError,
     look::{Missed, Scope},
     process::parse_status,
+    procfs::{ProcDir, Unread},
     sys,
 };
 
@@ -48,16 +49,19 @@ impl Stopped {
                     let why = format!("process {} traces it: look again without", status.tracer);
                     return Err(AuditError::NotStopped { tid, why }.into());
                 }
-                self.stop_one(tid)?;
+                self.stop_one(&target.dir, tid)?;
             }
         }
         Ok(none)
     }
 
-    fn stop_one(&mut self, tid: i32) -> Result<(), Missed> {
+    fn stop_one(&mut self, process: &ProcDir, tid: i32) -> Result<(), Missed> {
         let changed = || Missed::Changed("a thread ended");
+        // One that has ended, and was not waited for yet, gets EPERM as one that may not be
+        // traced does.
         let failed = |errno: Errno| match errno {
             Errno::ESRCH => changed(),
+            _ if has_ended(process, tid) => changed(),
             other => AuditError::NotStopped {
                 tid,
                 why: other.to_string(),
@@ -105,6 +109,15 @@ impl Stopped {
     }
 }
 
+/// Whether it is certain that this thread runs no more: what cannot be read may well run.
+fn has_ended(process: &ProcDir, tid: i32) -> bool {
+    match process.thread(tid).and_then(|dir| parse_status(&dir)) {
+        Ok(status) => status.has_ended(),
+        Err(Unread::Gone) => true,
+        Err(_) => false,
+    }
+}
+
 fn filter(tid: i32, index: usize) -> Result<Program, Errno> {
     let length = sys::filter_length(tid, index)?;
     let mut program = vec![Instruction::default(); length];
@@ -130,5 +143,43 @@ impl Drop for Stopped {
             // One that did not stop cannot be let go of; it is when this thread ends.
             let _ = sys::detach(*tid, *signal);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn stop(pid: i32) -> Result<(), Missed> {
+        Stopped::default().stop_one(&ProcDir::of(pid).unwrap(), pid)
+    }
+
+    #[test]
+    fn a_thread_that_ends_before_it_is_stopped_is_no_refusal() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let dir = ProcDir::of(pid).unwrap();
+        while !has_ended(&dir, pid) {
+            thread::sleep(PAUSE);
+        }
+        assert_eq!(sys::seize(pid), Err(Errno::EPERM));
+        let missed = stop(pid).unwrap_err();
+        assert!(matches!(missed, Missed::Changed(_)), "{missed:?}");
+        child.wait().unwrap();
+        assert!(has_ended(&dir, pid));
+    }
+
+    /// Nobody traces a thread of his own process.
+    #[test]
+    fn a_thread_that_lives_and_cannot_be_traced_is_one() {
+        let own = std::process::id().cast_signed();
+        assert_eq!(sys::seize(own), Err(Errno::EPERM));
+        let missed = stop(own).unwrap_err();
+        assert!(
+            matches!(missed, Missed::For(AuditError::NotStopped { tid, .. }) if tid == own),
+            "{missed:?}"
+        );
     }
 }

@@ -57,6 +57,24 @@ fn under<T: Send + 'static>(
     )
 }
 
+/// Runs `work` in a thread of its own, as a QEMU of this guest that is root; it can wait for a
+/// word of who answers.
+fn of_qemu<T: Send + 'static>(
+    guest: Option<GuestId>,
+    work: impl FnOnce(mpsc::Receiver<()>) -> T + Send + 'static,
+) -> (Notifier, mpsc::Sender<()>, JoinHandle<T>) {
+    let (give, take) = mpsc::channel();
+    let (go, wait) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        no_new_privs();
+        let program = qemu::asking().unwrap();
+        give.send(load_with_listener(&program).unwrap()).unwrap();
+        work(wait)
+    });
+    let notifier = Notifier::of_qemu(take.recv().unwrap(), guest, GIVEN).unwrap();
+    (notifier, go, thread)
+}
+
 /// Of this thread.
 fn no_new_privs() {
     // SAFETY: takes numbers only.
@@ -491,11 +509,7 @@ impl Drop for SlowPage {
 
 #[test]
 fn who_asks_for_root_again_waits_until_it_was_looked_at() {
-    let (give, take) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        no_new_privs();
-        let program = qemu::asking().unwrap();
-        give.send(load_with_listener(&program).unwrap()).unwrap();
+    let (mut notifier, _go, thread) = of_qemu(None, |_| {
         // Of this thread alone, and no change: tests run as root.
         let again = || call(libc::SYS_setuid, [0; 4]);
         [
@@ -507,7 +521,6 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
             call(libc::SYS_socket, [1, 1, 0, 0]).map(|_| 0),
         ]
     });
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), None, &[]).unwrap();
     let mut next = || {
         let mut waiting = [PollFd::new(notifier.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut waiting, 20_000_u16), Ok(1));
@@ -527,12 +540,8 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
 
 #[test]
 fn xens_devices_are_not_opened_by_qemu_itself() {
-    let (give, take) = mpsc::channel();
-    let (go, wait) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        no_new_privs();
-        let program = qemu::asking().unwrap();
-        give.send(load_with_listener(&program).unwrap()).unwrap();
+    let guest = GuestId::new(7).unwrap();
+    let (mut notifier, go, thread) = of_qemu(Some(guest), |wait| {
         let opens = |path: &std::ffi::CStr, flags: i32| {
             let here = i64::from(libc::AT_FDCWD).cast_unsigned();
             let flags = flags.cast_unsigned().into();
@@ -554,8 +563,6 @@ fn xens_devices_are_not_opened_by_qemu_itself() {
         wait.recv().unwrap();
         (before, all())
     });
-    let guest = GuestId::new(7).unwrap();
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), Some(guest), GIVEN).unwrap();
     let names = |refused: Vec<Denial>| -> Vec<_> {
         let errnos = refused
             .into_iter()
@@ -608,4 +615,38 @@ fn only_an_answer_of_no_is_given_to_who_wants_to_be_root() {
             "{number} {args:?}"
         );
     }
+}
+
+/// What is there under the number of a caller that is gone is another's.
+#[test]
+fn the_memory_of_who_has_a_callers_number_by_now_is_not_read() {
+    let (mut notifier, go, thread) = of_qemu(GuestId::new(7).ok(), |wait| wait.recv().unwrap());
+    let path = c"/dev/xen/hypercall".as_ptr().addr() as u64;
+    let here = i64::from(libc::AT_FDCWD).cast_unsigned();
+    let flags = (libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned().into();
+    let mut socket = [1_u16.to_ne_bytes().as_slice(), b"/run/xenstored/socket"].concat();
+    socket.resize(110, 0);
+    let address = socket.as_ptr().addr() as u64;
+    for (number, args) in [
+        (libc::SYS_openat, [here, path, flags, 0, 0, 0]),
+        (libc::SYS_connect, [0, address, 110, 0, 0, 0]),
+    ] {
+        let call = libc::seccomp_notif {
+            // Nobody waits for its answer.
+            id: u64::MAX,
+            pid: std::process::id(),
+            flags: 0,
+            data: libc::seccomp_data {
+                nr: number.try_into().unwrap(),
+                arch: 0,
+                instruction_pointer: 0,
+                args,
+            },
+        };
+        let served = notifier.hand_over(&call).unwrap();
+        assert_ne!(served, Some(Served::Nothing), "{number}");
+        assert!(notifier.take_connection().is_none());
+    }
+    go.send(()).unwrap();
+    thread.join().unwrap();
 }

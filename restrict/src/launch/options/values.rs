@@ -131,6 +131,12 @@ impl NamedFd {
             number,
         })
     }
+
+    /// The launcher's number.
+    #[must_use]
+    pub fn number(&self) -> RawFd {
+        self.number
+    }
 }
 
 impl std::str::FromStr for NamedFd {

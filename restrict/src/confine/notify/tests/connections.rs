@@ -15,12 +15,8 @@ fn only_to_the_supervisor_and_only_until_sealed() {
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     listener.set_nonblocking(true).unwrap();
-    let (give, take) = mpsc::channel();
-    let (go, wait) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        no_new_privs();
-        let program = qemu::asking().unwrap();
-        give.send(load_with_listener(&program).unwrap()).unwrap();
+    let guest = GuestId::new(7).unwrap();
+    let (mut notifier, go, thread) = of_qemu(Some(guest), move |wait| {
         let errno = |connected: io::Result<UnixStream>| connected.unwrap_err().raw_os_error();
         // Whether there is one.
         let mut connection = UnixStream::connect(XENSTORED).unwrap();
@@ -32,8 +28,6 @@ fn only_to_the_supervisor_and_only_until_sealed() {
         connection.read_to_string(&mut answer).unwrap();
         (answer, [other, later])
     });
-    let guest = GuestId::new(7).unwrap();
-    let mut notifier = Notifier::of_qemu(take.recv().unwrap(), Some(guest), GIVEN).unwrap();
     assert_eq!(serve(&mut notifier, 2).len(), 1);
     let mut ours = notifier.take_connection().unwrap();
     assert!(notifier.take_connection().is_none());
