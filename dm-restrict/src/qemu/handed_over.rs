@@ -37,6 +37,8 @@ pub(super) struct HandedOver {
     pub(super) fds: Vec<NamedFd>,
     /// Sockets that were bound, to be removed at the end.
     pub(super) sockets: Vec<PathBuf>,
+    /// Those that QEMU wants to bind itself, and the names of their descriptors.
+    pub(super) listeners: Vec<(PathBuf, String)>,
     /// Files that QEMU writes to.
     pub(super) outputs: Vec<PathBuf>,
     /// Disks that it need not open by their paths.
@@ -82,6 +84,7 @@ impl HandedOver {
                 }
                 None => None,
             },
+            "-vnc" => self.display(&value)?,
             "-serial" => self.output(&value)?,
             "-drive" => self.disk(&value)?,
             _ => None,
@@ -99,16 +102,30 @@ impl HandedOver {
         let (b"socket", true, Some(path)) = (value.first(), is_server, value.get("path")) else {
             return Ok(None);
         };
-        let path = PathBuf::from(path);
+        let number = self.bound("qemu", path.into())?;
+        Ok(Some(value.with(&["path"], &format!("fd={number}"))))
+    }
+
+    /// A display at a socket, for which QEMU takes no descriptor.
+    fn display(&mut self, value: &Value) -> io::Result<Option<OsString>> {
+        if let Some(path) = value.first().strip_prefix(b"unix:") {
+            let path = PathBuf::from(OsStr::from_bytes(path));
+            let at = self.fds.len();
+            self.bound("vnc", path.clone())?;
+            self.listeners.push((path, format!("vnc-{at}")));
+        }
+        Ok(None)
+    }
+
+    fn bound(&mut self, kind: &str, path: PathBuf) -> io::Result<usize> {
         let listener = listen(&path).map_err(|error| {
             io::Error::new(
                 error.kind(),
                 format!("listen at {}: {error}", path.display()),
             )
         })?;
-        let number = self.add(listener.into_raw_fd())?;
         self.sockets.push(path);
-        Ok(Some(value.with(&["path"], &format!("fd={number}"))))
+        self.add_as(kind, listener.into_raw_fd())
     }
 
     /// A device of dom0's network, of which QEMU needs no more than this.

@@ -87,6 +87,7 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
         sockets,
         outputs,
         disks: handed_over,
+        listeners,
     } = HandedOver::of(arguments)?;
     let mut launch = match model {
         Some(DeviceModel {
@@ -96,6 +97,7 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
             let files = Files {
                 outputs,
                 handed_over,
+                listeners,
             };
             device_model(model.ok_or("no model")?, restricted, files, &settings)?
         }
@@ -135,6 +137,7 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
 struct Files {
     outputs: Vec<PathBuf>,
     handed_over: Vec<Disk>,
+    listeners: Vec<(PathBuf, String)>,
 }
 
 fn device_model(
@@ -168,6 +171,7 @@ fn device_model(
                 .collect(),
             read_only: read_only.into_iter().map(path).chain(based_on).collect(),
             reads: [model.reads.as_slice(), &settings.reads].concat(),
+            listeners: files.listeners,
             opens_others: disks::are_others(&by_path) || enters_others,
         });
     if let Some(user) = other_user(model, restricted)? {

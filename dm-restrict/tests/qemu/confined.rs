@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Read as _,
     net::TcpStream,
+    os::unix::net::UnixStream,
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use std::{
 use crate::{
     device::Loop,
     stock::eventually,
-    support::{Guest, Wanted, alone, dm_restrict, in_place_of_qemu, is_there},
+    support::{Guest, Wanted, alone, dm_restrict, in_place_of_qemu, is_there, scratch},
 };
 
 /// A thousand requests.
@@ -140,6 +141,28 @@ fn vnc_on_tcp_takes_dom0s_network_by_name() {
     let text = String::from_utf8(audit.stdout).unwrap();
     assert_eq!(audit.status.code(), Some(0), "{text}");
     assert!(text.contains("left out by name"), "{text}");
+}
+
+#[test]
+fn vnc_at_a_socket_takes_nothing_of_dom0() {
+    let _alone = alone();
+    let path = scratch("vnc");
+    let listens = format!("vnclisten=\"unix:{}\"", path.display());
+    let guest = Guest::with(&["vnc=1", "vncunused=0", &listens]);
+    assert_eq!(guest.record["without"], serde_json::json!([]));
+    let mut client = UnixStream::connect(&path).unwrap();
+    let patience = Some(Duration::from_secs(20));
+    client.set_read_timeout(patience).unwrap();
+    let mut version = [0; 4];
+    client.read_exact(&mut version).unwrap();
+    assert_eq!(&version, b"RFB ");
+    guest.has_done_its_work();
+    let domid = guest.stock.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    drop(guest);
+    eventually("its socket is removed", || !path.exists());
 }
 
 /// With stock `dm_restrict=1` QEMU 10 ends of it when it has given root up.

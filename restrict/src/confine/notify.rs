@@ -49,6 +49,8 @@ pub(crate) struct Notifier {
     numbers: fn(i32) -> bool,
     /// What it gets that opens a device of Xen's.
     handles: Handles,
+    /// What it gets that binds a socket to their paths.
+    listeners: qemu::Listeners,
     /// See [`Notifier::take_connection`].
     connection: Option<UnixStream>,
     /// Who wants to be root again waits, once, until [`Notifier::release`].
@@ -76,8 +78,8 @@ pub(crate) enum Served {
 }
 
 impl Notifier {
-    /// For a QEMU that gives root up itself, and gets restricted handles of these devices; one
-    /// without a guest is asked what it can do.
+    /// For a QEMU that gives root up itself, and gets restricted handles of these devices, and
+    /// these sockets; one without a guest is asked what it can do.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -85,10 +87,12 @@ impl Notifier {
         listener: OwnedFd,
         guest: Option<GuestId>,
         given: &'static [Device],
+        listeners: qemu::Listeners,
     ) -> io::Result<Self> {
         let restricted = |guest| Handles::RestrictedTo(guest, given);
         Ok(Self {
             handles: guest.map_or(Handles::OfItsOwn, restricted),
+            listeners,
             calls: qemu::is_until_given_up,
             numbers: qemu::may_be_until_given_up,
             // Requests are among the calls.
@@ -123,6 +127,7 @@ impl Notifier {
             calls: |_| false,
             numbers: |_| false,
             handles: Handles::NotAsked,
+            listeners: qemu::Listeners::default(),
             connection: None,
             holds: false,
             held: None,
@@ -187,6 +192,7 @@ impl Notifier {
     /// From here on no request of the set-up phase is let through.
     pub(crate) fn seal(&mut self) {
         self.sealed = true;
+        self.listeners = qemu::Listeners::default();
     }
 
     /// The threads that were let through and may still be inside. Asked again, it

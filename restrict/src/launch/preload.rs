@@ -110,6 +110,7 @@ mod tests {
             files: Vec::new(),
             read_only: Vec::new(),
             reads: Vec::new(),
+            listeners: Vec::new(),
             opens_others: false,
         });
         let (fd, file) = add(&mut launch).unwrap().unwrap();
@@ -152,6 +153,7 @@ mod tests {
             files: Vec::new(),
             read_only: Vec::new(),
             reads: Vec::new(),
+            listeners: Vec::new(),
             opens_others: false,
         };
         let launch = Launch::new(crate::GuestId::new(5).unwrap()).qemu(start);

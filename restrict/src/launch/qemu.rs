@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::{
+    error::LaunchError,
     options::{Launch, SealAt},
     plan::Plan,
     record::Record,
@@ -12,7 +13,7 @@ use crate::audit::{Expectation, Finding, Report, Verdict, audit};
 use crate::confine::{
     Mechanism, MechanismError, Profile,
     capabilities::Set,
-    qemu::{CAPABILITIES, Inode, OPENS_OTHERS, close, has_given_up, is_alone},
+    qemu::{CAPABILITIES, Inode, Listeners, OPENS_OTHERS, close, has_given_up, is_alone},
 };
 
 /// Where distributions have QEMU for Xen.
@@ -42,6 +43,9 @@ pub enum QemuStart {
         /// Other files, and what is below directories, that it may read while it is root, if
         /// `landlock` is in effect: firmware, or what a disk of its is based on.
         reads: Vec<PathBuf>,
+        /// Paths of local sockets at which it listens, and the names of the descriptors that are
+        /// bound there.
+        listeners: Vec<(PathBuf, String)>,
         /// Whether it has to open files that are not root's (CAP_DAC_OVERRIDE).
         opens_others: bool,
     },
@@ -87,6 +91,13 @@ impl QemuStart {
         }
     }
 
+    pub(super) fn listeners(&self) -> &[(PathBuf, String)] {
+        match self {
+            Self::Probe => &[],
+            Self::DeviceModel { listeners, .. } => listeners,
+        }
+    }
+
     pub(super) fn is_probe(&self) -> bool {
         *self == Self::Probe
     }
@@ -104,6 +115,21 @@ impl Launch {
         self.devices = Vec::new();
         self.qemu = Some(start);
         self
+    }
+}
+
+impl Plan {
+    /// Copies of the sockets at which a QEMU listens by their paths.
+    pub(super) fn listeners(&self) -> Result<Listeners, LaunchError> {
+        let start = self.launch.qemu.as_ref();
+        let all = start.map_or(&[][..], QemuStart::listeners).iter();
+        let copied = all.filter_map(|(path, name)| {
+            let (_, fd) = self.fds.iter().find(|(fd, _)| fd.name == *name)?;
+            Some(fd.try_clone().map(|copy| (path.clone(), copy)))
+        });
+        let copied = copied.collect::<Result<_, _>>();
+        let copied = copied.map_err(LaunchError::system("duplicate a socket"))?;
+        Ok(Listeners::new(copied))
     }
 }
 

@@ -254,6 +254,7 @@ impl Plan {
             };
             capabilities::have(KEPT | UNTIL_SEALED | more, "the supervisor")?;
         }
+        let listeners = self.listeners()?;
         let mut started = self.start()?;
         if started.leaf.as_ref().is_some_and(|leaf| !leaf.shares_cpu()) {
             tell(Event::Warning(NO_CPU.into()));
@@ -268,7 +269,10 @@ impl Plan {
         };
         let listener = started.listener.take();
         let notifier = listener.map(|fd| match &self.launch.qemu {
-            Some(_) => Notifier::of_qemu(fd, self.launch.guest, preload::given(&self.launch)),
+            Some(_) => {
+                let given = preload::given(&self.launch);
+                Notifier::of_qemu(fd, self.launch.guest, given, listeners)
+            }
             None => Notifier::new(fd, self.launch.mapping),
         });
         let notifier = notifier.transpose();

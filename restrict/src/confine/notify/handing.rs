@@ -57,6 +57,13 @@ impl Notifier {
                 Handles::RestrictedTo(..) => self.connect(call).map(Some),
             };
         }
+        let removes = qemu::binds::removes(&call.data).is_some();
+        if qemu::binds::binds(&call.data) || removes {
+            return match self.handles {
+                Handles::RestrictedTo(..) if !self.sealed => self.listen(call),
+                _ => Ok(None),
+            };
+        }
         if qemu::memory::is_hypercall(&call.data) {
             return match self.handles {
                 Handles::RestrictedTo(guest, _) if !self.sealed => {
@@ -144,6 +151,29 @@ impl Notifier {
             }
             Some(Err(_)) | None => self.refuse(call),
         }
+    }
+
+    /// The caller's socket becomes one that is bound already, if it is to be bound to its path;
+    /// nor is that removed.
+    fn listen(&mut self, call: &libc::seccomp_notif) -> io::Result<Option<Served>> {
+        let Ok(memory) = self.memory_of(call) else {
+            return Ok(None);
+        };
+        if qemu::binds::removes(&call.data).is_some() {
+            if !self.listeners.is_removed(&memory, &call.data) {
+                return Ok(None);
+            }
+        } else {
+            let number = low_half(call.data.args[0]);
+            let Some(bound) = self.listeners.bound(&memory, &call.data) else {
+                return Ok(None);
+            };
+            if self.give(call.id, bound, Some(number)).is_err() {
+                return self.refuse(call).map(Some);
+            }
+        }
+        self.answer(call.id, Answer::Done)?;
+        Ok(Some(Served::Nothing))
     }
 
     /// This process's end of what was connected last.

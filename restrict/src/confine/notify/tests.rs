@@ -3,6 +3,7 @@
 //! program and its supervisor.
 
 mod connections;
+mod listeners;
 mod races;
 
 use std::{
@@ -63,6 +64,14 @@ fn of_qemu<T: Send + 'static>(
     guest: Option<GuestId>,
     work: impl FnOnce(mpsc::Receiver<()>) -> T + Send + 'static,
 ) -> (Notifier, mpsc::Sender<()>, JoinHandle<T>) {
+    of_qemu_with(guest, qemu::Listeners::default(), work)
+}
+
+fn of_qemu_with<T: Send + 'static>(
+    guest: Option<GuestId>,
+    listeners: qemu::Listeners,
+    work: impl FnOnce(mpsc::Receiver<()>) -> T + Send + 'static,
+) -> (Notifier, mpsc::Sender<()>, JoinHandle<T>) {
     let (give, take) = mpsc::channel();
     let (go, wait) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -71,7 +80,7 @@ fn of_qemu<T: Send + 'static>(
         give.send(load_with_listener(&program).unwrap()).unwrap();
         work(wait)
     });
-    let notifier = Notifier::of_qemu(take.recv().unwrap(), guest, GIVEN).unwrap();
+    let notifier = Notifier::of_qemu(take.recv().unwrap(), guest, GIVEN, listeners).unwrap();
     (notifier, go, thread)
 }
 

@@ -17,21 +17,23 @@ pub(in crate::confine) fn connects(call: &libc::seccomp_data) -> bool {
 
 /// Whether it is to xenstored, by its caller's memory.
 pub(in crate::confine) fn to_xenstored(caller: &File, call: &libc::seccomp_data) -> bool {
+    local(caller, call).is_some_and(|path| NAMES.contains(&path.as_slice()))
+}
+
+/// The path of a local socket that is connected or bound, by its caller's memory.
+pub(super) fn local(caller: &File, call: &libc::seccomp_data) -> Option<Vec<u8>> {
     let mut bytes = [0; size_of::<libc::sockaddr_un>()];
     let told = usize::try_from(low_half(call.args[2])).unwrap_or(0);
     let length = told.min(bytes.len());
-    caller
-        .read_at(&mut bytes[..length], call.args[1])
-        .is_ok_and(|read| read == length && is_xenstored(&bytes[..length]))
+    let read = caller.read_at(&mut bytes[..length], call.args[1]).ok()?;
+    (read == length).then(|| path(&bytes[..length]))?
 }
 
 /// Of a `struct sockaddr_un`.
-fn is_xenstored(address: &[u8]) -> bool {
-    let Some((family, path)) = address.split_first_chunk() else {
-        return false;
-    };
+fn path(address: &[u8]) -> Option<Vec<u8>> {
+    let (family, path) = address.split_first_chunk()?;
     let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
-    i32::from(u16::from_ne_bytes(*family)) == libc::AF_UNIX && NAMES.contains(&path)
+    (i32::from(u16::from_ne_bytes(*family)) == libc::AF_UNIX).then(|| path.to_vec())
 }
 
 #[cfg(test)]
@@ -40,6 +42,10 @@ mod tests {
 
     #[test]
     fn xenstored_is_known_by_its_names() {
+        let is_xenstored = |address: &[u8]| {
+            let path = path(address);
+            path.is_some_and(|path| NAMES.contains(&path.as_slice()))
+        };
         let unix = 1_u16.to_ne_bytes();
         let address = |path: &[u8]| [&unix, path].concat();
         assert!(is_xenstored(&address(b"/run/xenstored/socket\0more")));

@@ -5,6 +5,7 @@
 //! Until then it is held by what it bears as root; at that moment the rest is taken, before
 //! it goes on.
 
+pub(in crate::confine) mod binds;
 mod calls;
 pub(in crate::confine) mod connects;
 mod devices;
@@ -16,6 +17,7 @@ pub(in crate::confine) mod memory;
 mod procs;
 mod root;
 
+pub(crate) use binds::Listeners;
 #[cfg(test)]
 pub(in crate::confine) use calls::NEVER;
 pub(crate) use calls::XENS;
