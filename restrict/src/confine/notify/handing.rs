@@ -71,10 +71,13 @@ impl Notifier {
                     // It is, and the kernel would not do it twice.
                     return done(self.answer(call.id, Answer::Done));
                 }
-                if qemu::handles::opens_buffers(call.pid, &call.data) {
+                let Some(Ok(memory)) = opens.then(|| self.memory_of(call)) else {
+                    return Ok(None);
+                };
+                if qemu::handles::opens_buffers(&memory, &call.data) {
                     return done(self.answer(call.id, Answer::Fails(Errno::ENOENT)));
                 }
-                if !qemu::handles::opens_events(call.pid, &call.data) {
+                if !qemu::handles::opens_events(&memory, &call.data) {
                     return Ok(None);
                 }
                 let handle = qemu::handles::open(guest);
@@ -124,7 +127,9 @@ impl Notifier {
     /// others are not.
     fn connect(&mut self, call: &libc::seccomp_notif) -> io::Result<Served> {
         let number = low_half(call.data.args[0]);
-        let given = qemu::connects::to_xenstored(call.pid, &call.data).then(|| {
+        let memory = self.memory_of(call);
+        let asks = memory.is_ok_and(|memory| qemu::connects::to_xenstored(&memory, &call.data));
+        let given = asks.then(|| {
             let (ours, callers) = UnixStream::pair()?;
             self.give(call.id, callers.as_fd(), Some(number))?;
             Ok::<_, io::Error>(ours)

@@ -612,3 +612,37 @@ fn only_an_answer_of_no_is_given_to_who_wants_to_be_root() {
         );
     }
 }
+
+/// What is there under the number of a caller that is gone is another's.
+#[test]
+fn the_memory_of_who_has_a_callers_number_by_now_is_not_read() {
+    let (mut notifier, go, thread) = of_qemu(GuestId::new(7).ok(), |wait| wait.recv().unwrap());
+    let path = c"/dev/xen/hypercall".as_ptr().addr() as u64;
+    let here = i64::from(libc::AT_FDCWD).cast_unsigned();
+    let flags = (libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned().into();
+    let mut socket = [1_u16.to_ne_bytes().as_slice(), b"/run/xenstored/socket"].concat();
+    socket.resize(110, 0);
+    let address = socket.as_ptr().addr() as u64;
+    for (number, args) in [
+        (libc::SYS_openat, [here, path, flags, 0, 0, 0]),
+        (libc::SYS_connect, [0, address, 110, 0, 0, 0]),
+    ] {
+        let call = libc::seccomp_notif {
+            // Nobody waits for its answer.
+            id: u64::MAX,
+            pid: std::process::id(),
+            flags: 0,
+            data: libc::seccomp_data {
+                nr: number.try_into().unwrap(),
+                arch: 0,
+                instruction_pointer: 0,
+                args,
+            },
+        };
+        let served = notifier.hand_over(&call).unwrap();
+        assert_ne!(served, Some(Served::Nothing), "{number}");
+        assert!(notifier.take_connection().is_none());
+    }
+    go.send(()).unwrap();
+    thread.join().unwrap();
+}

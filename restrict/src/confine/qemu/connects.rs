@@ -3,7 +3,8 @@
 //! supervisor: what is in QEMU's memory, and which file a name leads to, can change after a look
 //! at it.
 
-use super::handles::read_memory;
+use std::{fs::File, os::unix::fs::FileExt as _};
+
 use crate::confine::{notify::low_half, syscalls::by_number};
 
 /// By what names Xen's library knows its socket.
@@ -14,12 +15,13 @@ pub(in crate::confine) fn connects(call: &libc::seccomp_data) -> bool {
     by_number(call.nr).1 == Some("connect")
 }
 
-/// Whether it is to xenstored.
-pub(in crate::confine) fn to_xenstored(thread: u32, call: &libc::seccomp_data) -> bool {
+/// Whether it is to xenstored, by its caller's memory.
+pub(in crate::confine) fn to_xenstored(caller: &File, call: &libc::seccomp_data) -> bool {
     let mut bytes = [0; size_of::<libc::sockaddr_un>()];
     let told = usize::try_from(low_half(call.args[2])).unwrap_or(0);
     let length = told.min(bytes.len());
-    read_memory(thread, call.args[1], &mut bytes[..length])
+    caller
+        .read_at(&mut bytes[..length], call.args[1])
         .is_ok_and(|read| read == length && is_xenstored(&bytes[..length]))
 }
 

@@ -37,30 +37,25 @@ pub(in crate::confine) fn opens(call: &libc::seccomp_data) -> bool {
     by_number(call.nr).1 == Some("openat") && low_half(call.args[2]) == FLAGS
 }
 
-/// Whether it opens the device.
-pub(in crate::confine) fn opens_events(thread: u32, call: &libc::seccomp_data) -> bool {
-    opens(call) && path_at(thread, call.args[1]).is_ok_and(|path| path == DEVICE)
+/// Whether it opens the device, by its caller's memory.
+pub(in crate::confine) fn opens_events(caller: &File, call: &libc::seccomp_data) -> bool {
+    opens(call) && path_at(caller, call.args[1]).is_ok_and(|path| path == DEVICE)
 }
 
 /// Whether it opens that of hypercall buffers: Xen's library goes on where there is none.
-pub(in crate::confine) fn opens_buffers(thread: u32, call: &libc::seccomp_data) -> bool {
-    opens(call) && path_at(thread, call.args[1]).is_ok_and(|path| path == BUFFERS)
+pub(in crate::confine) fn opens_buffers(caller: &File, call: &libc::seccomp_data) -> bool {
+    opens(call) && path_at(caller, call.args[1]).is_ok_and(|path| path == BUFFERS)
 }
 
 /// As much as tells it from others.
-fn path_at(thread: u32, address: u64) -> io::Result<Vec<u8>> {
+fn path_at(caller: &File, address: u64) -> io::Result<Vec<u8>> {
     let mut bytes = [0; 32];
-    let length = read_memory(thread, address, &mut bytes)?;
+    let length = caller.read_at(&mut bytes, address)?;
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     match text.len() < length {
         true => Ok(text.to_vec()),
         false => Err(io::ErrorKind::InvalidData.into()),
     }
-}
-
-/// Gives how much there was.
-pub(super) fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> io::Result<usize> {
-    File::open(format!("/proc/{thread}/mem"))?.read_at(into, address)
 }
 
 /// A new handle.
@@ -84,12 +79,10 @@ mod tests {
 
     #[test]
     fn a_path_is_read_where_the_memory_ends() {
-        // SAFETY: a number.
-        let own = unsafe { libc::gettid() }.cast_unsigned();
-        let read = |bytes: &[u8]| path_at(own, bytes.as_ptr().addr() as u64);
+        let own = File::open("/proc/self/mem").unwrap();
+        let read = |bytes: &[u8]| path_at(&own, bytes.as_ptr().addr() as u64);
         assert_eq!(read(b"/dev/xen/evtchn\0more").unwrap(), b"/dev/xen/evtchn");
         read(&[b'/'; 64]).unwrap_err();
-        path_at(own, 8).unwrap_err();
-        path_at(u32::MAX, 8).unwrap_err();
+        path_at(&own, 8).unwrap_err();
     }
 }
