@@ -254,17 +254,21 @@ impl Value {
 
     /// The same without some keys, and with one more part.
     pub(super) fn with(&self, without: &[&str], more: &str) -> OsString {
+        joined(self.parts_but(without).chain([more.as_bytes()]))
+    }
+
+    /// The same without some keys.
+    pub(super) fn without(&self, keys: &[&str]) -> OsString {
+        joined(self.parts_but(keys))
+    }
+
+    fn parts_but(&self, keys: &[&str]) -> impl Iterator<Item = &[u8]> {
         let is_one = |part: &[u8]| {
             let key = part.split(|byte| *byte == b'=').next().unwrap_or(part);
-            without.iter().any(|name| name.as_bytes() == key)
+            keys.iter().any(|name| name.as_bytes() == key)
         };
-        let kept = self
-            .0
-            .iter()
-            .filter(|part| !is_one(part))
-            .map(Vec::as_slice);
-        let parts: Vec<Vec<u8>> = kept.chain([more.as_bytes()]).map(doubled).collect();
-        OsString::from_vec(parts.join(&b','))
+        let parts = self.0.iter().map(Vec::as_slice);
+        parts.filter(move |part| !is_one(part))
     }
 
     fn shown(&self) -> String {
@@ -275,6 +279,11 @@ impl Value {
             .collect();
         parts.join(",")
     }
+}
+
+fn joined<'a>(parts: impl Iterator<Item = &'a [u8]>) -> OsString {
+    let parts: Vec<Vec<u8>> = parts.map(doubled).collect();
+    OsString::from_vec(parts.join(&b','))
 }
 
 fn doubled(part: &[u8]) -> Vec<u8> {
