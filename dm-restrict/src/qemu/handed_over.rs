@@ -10,7 +10,6 @@ use std::{
         unix::{
             ffi::OsStrExt as _,
             fs::{FileTypeExt as _, OpenOptionsExt as _},
-            net::UnixListener,
         },
     },
     path::{Path, PathBuf},
@@ -20,7 +19,9 @@ use xen_restrict::launch::NamedFd;
 
 use super::{
     call::{self, Disk, Value, options},
-    read_only, tap,
+    read_only,
+    sockets::Bound,
+    tap,
 };
 use crate::say;
 
@@ -36,7 +37,7 @@ pub(super) struct HandedOver {
     pub(super) arguments: Vec<OsString>,
     pub(super) fds: Vec<NamedFd>,
     /// Sockets that were bound, to be removed at the end.
-    pub(super) sockets: Vec<PathBuf>,
+    pub(super) sockets: Vec<Bound>,
     /// Those that QEMU wants to bind itself, and the names of their descriptors.
     pub(super) listeners: Vec<(PathBuf, String)>,
     /// Files that QEMU writes to.
@@ -118,13 +119,8 @@ impl HandedOver {
     }
 
     fn bound(&mut self, kind: &str, path: PathBuf) -> io::Result<usize> {
-        let listener = listen(&path).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("listen at {}: {error}", path.display()),
-            )
-        })?;
-        self.sockets.push(path);
+        let (bound, listener) = Bound::new(path)?;
+        self.sockets.push(bound);
         self.add_as(kind, listener.into_raw_fd())
     }
 
@@ -273,15 +269,6 @@ fn has_no_disc(error: &io::Error) -> bool {
 /// The same drive with nothing in it, as libxl says that.
 fn emptied(drive: &Value) -> OsString {
     drive.without(&["file", "format"])
-}
-
-/// As QEMU does: what was left there is removed, if it is a socket.
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
-        _ => {}
-    }
-    UnixListener::bind(path)
 }
 
 #[cfg(test)]

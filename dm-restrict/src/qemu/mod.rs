@@ -7,6 +7,7 @@ mod disks;
 mod handed_over;
 mod read_only;
 mod settings;
+mod sockets;
 mod tap;
 
 use std::{
@@ -126,10 +127,7 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
         launch = launch.log_denied();
     }
     let code = supervise(launch, &fds);
-    for socket in sockets {
-        // libxl may have done it.
-        let _ = fs::remove_file(socket);
-    }
+    drop(sockets);
     Ok(code?)
 }
 
@@ -156,8 +154,13 @@ fn device_model(
     let (read_only, writable): (Vec<_>, Vec<_>) =
         model.disks.iter().partition(|disk| disk.read_only);
     let path = |disk: &Disk| disk.path.clone();
-    // What a disk is based on stays open.
-    let based_on = settings.reads.iter().filter(|path| path.is_file()).cloned();
+    let reads = [model.reads.as_slice(), &settings.reads].concat();
+    // What a disk is based on stays open, and an initrd mapped.
+    let kept: Vec<_> = reads
+        .iter()
+        .filter(|path| path.is_file())
+        .cloned()
+        .collect();
     // The directory that it enters is its user's, and closed to others.
     let enters_others = settings.without.contains(&Mechanism::Root);
     let mut launch = Launch::new(model.guest)
@@ -169,8 +172,8 @@ fn device_model(
                 .map(path)
                 .chain(files.outputs)
                 .collect(),
-            read_only: read_only.into_iter().map(path).chain(based_on).collect(),
-            reads: [model.reads.as_slice(), &settings.reads].concat(),
+            read_only: read_only.into_iter().map(path).chain(kept).collect(),
+            reads,
             listeners: files.listeners,
             opens_others: disks::are_others(&by_path) || enters_others,
         });

@@ -14,7 +14,11 @@ use std::{
     process::{Child, Command},
 };
 
-use nix::{sys::stat::Mode, unistd::mkfifo};
+use nix::{
+    pty::openpty,
+    sys::stat::Mode,
+    unistd::{mkfifo, ttyname},
+};
 
 use crate::{
     device::Loop,
@@ -111,6 +115,18 @@ fn devices() {
     ] {
         assert!(said.contains(&there), "no {there}: {said}");
     }
+}
+
+/// Another guest's console, for example.
+#[test]
+fn terminals_of_others() {
+    let _alone = alone();
+    let pty = openpty(None, None).unwrap();
+    let path = ttyname(&pty.slave).unwrap();
+    let tried = format!("opens={}", path.display());
+    is_refused(std::slice::from_ref(&tried));
+    let said = keeping_with(&tried, ALL_TO_BE_OPENED, &[]);
+    assert!(said.contains(": reached"), "{said}");
 }
 
 #[test]

@@ -69,15 +69,25 @@ const PLANTED: &str = "outside, such a file gives this identity to who runs it";
 const URGENT: &str = "kernels had a hole there, and nobody uses it on local sockets";
 const NO_URGENT: &str = "no urgent data (MSG_OOB)";
 const OOB: u32 = bits(libc::MSG_OOB);
+const NO_URGENT_NOR_OPEN: &str = "no urgent data (MSG_OOB), no MSG_FASTOPEN";
+const URGENT_OR_OPEN: &str =
+    "kernels had a hole in the first, and nobody uses it on local sockets; the other connects";
+const OOB_OR_FASTOPEN: u32 = OOB | bits(libc::MSG_FASTOPEN);
+/// `F_SETDELEG` of Linux's `linux/fcntl.h`.
+const SET_DELEG: u32 = 1040;
 /// Of `F_OFD_GETLK` a program learns that it cannot: QEMU then does without.
 const NO_LOCKS: &[Test] = &[
+    IsNot(1, bits(libc::F_SETLEASE)),
+    IsNot(1, bits(libc::F_NOTIFY)),
+    IsNot(1, SET_DELEG),
     IsNot(1, bits(libc::F_SETLK)),
     IsNot(1, bits(libc::F_SETLKW)),
     IsNot(1, bits(libc::F_OFD_GETLK)),
     IsNot(1, bits(libc::F_OFD_SETLK)),
     IsNot(1, bits(libc::F_OFD_SETLKW)),
 ];
-const LOCKS: &str = "the kernel keeps any number of them, and counts them for nobody";
+const LOCKS: &str = "the kernel keeps any number of locks, and counts them for nobody; a lease holds \
+                     up who opens the file";
 const LOCAL: &[Case] = &[case(
     "AF_UNIX",
     &[Is(0, bits(libc::AF_UNIX))],
@@ -110,7 +120,10 @@ pub(super) const CHECKED: &[Checked] = &[
             case(NO_SET_IDS, &[HasNone(3, SET_IDS)], PLANTED),
         ],
     ),
-    checked("fcntl", &[case("no record lock", NO_LOCKS, LOCKS)]),
+    checked(
+        "fcntl",
+        &[case("no record lock, no lease", NO_LOCKS, LOCKS)],
+    ),
     checked(
         "creat",
         &[case(NO_SET_IDS, &[HasNone(1, SET_IDS)], PLANTED)],
@@ -156,9 +169,30 @@ pub(super) const CHECKED: &[Checked] = &[
     ),
     checked("socket", LOCAL),
     checked("socketpair", LOCAL),
-    checked("sendto", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),
-    checked("sendmsg", &[case(NO_URGENT, &[HasNone(2, OOB)], URGENT)]),
-    checked("sendmmsg", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),
+    checked(
+        "sendto",
+        &[case(
+            NO_URGENT_NOR_OPEN,
+            &[HasNone(3, OOB_OR_FASTOPEN)],
+            URGENT_OR_OPEN,
+        )],
+    ),
+    checked(
+        "sendmsg",
+        &[case(
+            NO_URGENT_NOR_OPEN,
+            &[HasNone(2, OOB_OR_FASTOPEN)],
+            URGENT_OR_OPEN,
+        )],
+    ),
+    checked(
+        "sendmmsg",
+        &[case(
+            NO_URGENT_NOR_OPEN,
+            &[HasNone(3, OOB_OR_FASTOPEN)],
+            URGENT_OR_OPEN,
+        )],
+    ),
     checked("recvfrom", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),
     checked("recvmsg", &[case(NO_URGENT, &[HasNone(2, OOB)], URGENT)]),
     checked("recvmmsg", &[case(NO_URGENT, &[HasNone(3, OOB)], URGENT)]),

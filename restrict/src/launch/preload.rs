@@ -2,9 +2,16 @@
 //! What is preloaded into a QEMU, so that Xen's library takes a handle of privcmd that is
 //! restricted already (`preload/lib.rs`). It is a file in memory, and has its path in /proc.
 
-use std::{fs::File, io::Write as _, os::fd::AsRawFd as _};
+use std::{
+    fs::File,
+    io::Write as _,
+    os::fd::{AsRawFd as _, OwnedFd},
+};
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::{
+    errno::Errno,
+    sys::memfd::{MFdFlags, memfd_create},
+};
 
 use super::{
     error::LaunchError,
@@ -17,7 +24,8 @@ use crate::{
 };
 
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/preload.so"));
-const NAME: &str = "preload";
+/// No name that a caller can give.
+const NAME: &str = "(preload)";
 
 /// Whether it can be: a QEMU that sees its own /proc, and not dom0's devices.
 fn is_used(launch: &Launch) -> bool {
@@ -48,7 +56,7 @@ pub(super) fn add(launch: &mut Launch) -> Result<Option<(NamedFd, File)>, Launch
         return Ok(None);
     }
     let failed = LaunchError::system("make a file of what is preloaded into QEMU");
-    let made = memfd_create(NAME, MFdFlags::MFD_CLOEXEC).map_err(|errno| failed(errno.into()))?;
+    let made = memory_file().map_err(|errno| failed(errno.into()))?;
     let mut file = File::from(made);
     file.write_all(LIBRARY).map_err(&failed)?;
     let fd = NamedFd {
@@ -63,6 +71,16 @@ pub(super) fn add(launch: &mut Launch) -> Result<Option<(NamedFd, File)>, Launch
     let path = EnvValue::Given(path.into());
     launch.env.push(("LD_PRELOAD".into(), path));
     Ok(Some((fd, file)))
+}
+
+/// Not to be executed itself, as a machine can ask of all of them (`vm.memfd_noexec`).
+fn memory_file() -> nix::Result<OwnedFd> {
+    // `MFD_NOEXEC_SEAL`, Linux 6.3.
+    let not_executed = MFdFlags::from_bits_retain(8);
+    match memfd_create(NAME, MFdFlags::MFD_CLOEXEC | not_executed) {
+        Err(Errno::EINVAL) => memfd_create(NAME, MFdFlags::MFD_CLOEXEC),
+        made => made,
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +112,7 @@ mod tests {
         }
         for (request, start) in others {
             assert_eq!(ask(request, &start), -1);
-            assert_eq!(nix::errno::Errno::last(), nix::errno::Errno::EBADF);
+            assert_eq!(Errno::last(), Errno::EBADF);
         }
         // SAFETY: the kernel is asked, and refuses.
         let nowhere = unsafe { libc::ioctl(-1, dm_op.into(), 0_usize) };
@@ -125,7 +143,7 @@ mod tests {
         let copy = file.as_fd().try_clone_to_owned().unwrap();
         let placed = move || {
             // SAFETY: in a forked child, that runs no other code.
-            nix::errno::Errno::result(unsafe { libc::dup2(copy.as_raw_fd(), number) })?;
+            Errno::result(unsafe { libc::dup2(copy.as_raw_fd(), number) })?;
             Ok(())
         };
         // SAFETY: one system call.

@@ -165,10 +165,12 @@ impl Notifier {
             }
         } else {
             let number = low_half(call.data.args[0]);
-            let Some(bound) = self.listeners.bound(&memory, &call.data) else {
-                return Ok(None);
+            let given = match self.listeners.bound(&memory, &call.data) {
+                None => return Ok(None),
+                Some(Err(_)) => false,
+                Some(Ok(bound)) => self.give(call.id, bound, Some(number)).is_ok(),
             };
-            if self.give(call.id, bound, Some(number)).is_err() {
+            if !given {
                 return self.refuse(call).map(Some);
             }
         }

@@ -278,7 +278,7 @@ fn a_thread_that_may_not_be_looked_at_is_inside() {
         is_inside(id, |_| false, |_| false)
     });
     assert!(inside.join().unwrap());
-    assert!(!is_inside(id, |_| false, |_| false));
+    wait_for("it to sleep again", || !is_inside(id, |_| false, |_| false));
     other.kill().unwrap();
     other.wait().unwrap();
     for gone in [id, u32::MAX, i32::MAX.cast_unsigned()] {

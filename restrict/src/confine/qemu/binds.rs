@@ -13,6 +13,8 @@ use std::{
     path::PathBuf,
 };
 
+use nix::errno::Errno;
+
 use super::connects::local;
 use crate::confine::syscalls::by_number;
 
@@ -25,14 +27,14 @@ impl Listeners {
         Self(all)
     }
 
-    /// What a call binds a socket to, if it is one of them.
+    /// The one to whose path a call binds a local socket. `None`: its socket is no local one.
     pub(in crate::confine) fn bound(
         &self,
         caller: &File,
         call: &libc::seccomp_data,
-    ) -> Option<BorrowedFd<'_>> {
+    ) -> Option<Result<BorrowedFd<'_>, Errno>> {
         let path = local(caller, call)?;
-        self.at(&path)
+        Some(self.at(&path).ok_or(Errno::EACCES))
     }
 
     /// Whether a call removes one of them.

@@ -32,8 +32,8 @@ pub(in crate::confine) const UNTIL_GIVEN_UP: &[Calls] = &[
     ),
     calls(
         &["bind", "unlink", "unlinkat"],
-        "VNC at a socket that its supervisor has bound; else to no effect, but by IP where the \
-         network is dom0's",
+        "VNC at a socket that its supervisor has bound; by IP where the network is dom0's; other \
+         local ones are refused, and nothing is removed",
     ),
     calls(&["execve"], "becomes QEMU, which starts no other program"),
 ];
@@ -52,8 +52,38 @@ pub(in crate::confine) const UNTIL_ARGUMENTS: &[Checked] = &[
     checked(
         "socket",
         &[
-            case("AF_INET", &[Test::Is(0, INET)], LISTENS),
-            case("AF_INET6", &[Test::Is(0, INET6)], LISTENS),
+            case("AF_INET, stream", &listening(INET, STREAM, 0), LISTENS),
+            case(
+                "AF_INET, stream, TCP",
+                &listening(INET, STREAM, TCP),
+                LISTENS,
+            ),
+            case(
+                "AF_INET, stream, close-on-exec",
+                &listening(INET, CLOSING, 0),
+                LISTENS,
+            ),
+            case(
+                "AF_INET, stream, close-on-exec, TCP",
+                &listening(INET, CLOSING, TCP),
+                LISTENS,
+            ),
+            case("AF_INET6, stream", &listening(INET6, STREAM, 0), LISTENS),
+            case(
+                "AF_INET6, stream, TCP",
+                &listening(INET6, STREAM, TCP),
+                LISTENS,
+            ),
+            case(
+                "AF_INET6, stream, close-on-exec",
+                &listening(INET6, CLOSING, 0),
+                LISTENS,
+            ),
+            case(
+                "AF_INET6, stream, close-on-exec, TCP",
+                &listening(INET6, CLOSING, TCP),
+                LISTENS,
+            ),
         ],
     ),
     checked(
@@ -89,6 +119,18 @@ pub(crate) const XENS: &[u32] = &[
 ];
 const INET: u32 = libc::AF_INET.cast_unsigned();
 const INET6: u32 = libc::AF_INET6.cast_unsigned();
+const STREAM: u32 = libc::SOCK_STREAM.cast_unsigned();
+const CLOSING: u32 = STREAM | libc::SOCK_CLOEXEC.cast_unsigned();
+const TCP: u32 = libc::IPPROTO_TCP.cast_unsigned();
+
+const fn listening(family: u32, kind: u32, protocol: u32) -> [Test; 3] {
+    [
+        Test::Is(0, family),
+        Test::Is(1, kind),
+        Test::Is(2, protocol),
+    ]
+}
+
 const LISTENS: &str = "to listen for VNC, where the network is dom0's";
 
 const fn terminal(what: &'static str, tests: &'static [Test]) -> Case {

@@ -16,9 +16,9 @@ use crate::confine::{
 
 /// Xen's handles are given by [`super::handles`]. Buffers of hypercalls are locked memory: the
 /// supervisor could not read what is of /dev/xen/hypercall ([`super::memory`]).
-pub(super) const DEVICES: [&str; 8] = [
-    // Pseudo terminals: a file system of devices.
-    "/dev/pts",
+pub(super) const DEVICES: [&str; 7] = [
+    // A pseudo terminal of its own: the other end the kernel opens by this one. What is in
+    // /dev/pts is others', and mounted without devices.
     "/dev/ptmx",
     "/dev/null",
     "/dev/zero",

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::devices::{BUFFERS, DEVICES, PRIVCMD};
 
 /// With what is below.
-const READ: [&str; 17] = [
+const READ: [&str; 22] = [
     "/usr",
     "/bin",
     "/lib",
@@ -18,11 +18,16 @@ const READ: [&str; 17] = [
     "/etc/localtime",
     "/etc/passwd",
     "/etc/nsswitch.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
     "/etc/qemu",
     // What its libraries look for as they are loaded.
     "/etc/gnutls",
     "/etc/pkcs11",
     "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/crypto-policies",
     // Its own processes.
     "/proc",
     "/sys/devices/system/cpu",
@@ -36,6 +41,7 @@ pub(crate) fn to_read() -> impl Iterator<Item = PathBuf> {
 
 /// Devices. Where it is, there may be fewer.
 pub(crate) fn to_write() -> impl Iterator<Item = PathBuf> {
-    let all = DEVICES.into_iter().chain([PRIVCMD, BUFFERS]);
+    // The kernel asks of a pseudo terminal, by whatever it is opened.
+    let all = DEVICES.into_iter().chain([PRIVCMD, BUFFERS, "/dev/pts"]);
     all.map(PathBuf::from)
 }

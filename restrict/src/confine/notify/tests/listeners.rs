@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    net::TcpListener,
     os::unix::net::{UnixListener, UnixStream},
 };
 
@@ -16,6 +17,7 @@ fn a_bound_socket_is_given_and_not_removed_until_sealed() {
     fs::write(&other, "").unwrap();
     let listeners = qemu::Listeners::new(vec![(path.clone(), bound.into())]);
     let paths = [path.clone(), other.clone()];
+    let address = "127.0.0.1:0";
     let guest = GuestId::new(7).ok();
     let (mut notifier, go, thread) = of_qemu_with(guest, listeners, move |wait| {
         let errno = |error: io::Error| error.raw_os_error();
@@ -26,18 +28,25 @@ fn a_bound_socket_is_given_and_not_removed_until_sealed() {
             })
         };
         let before = listen();
+        TcpListener::bind(address).unwrap();
         wait.recv().unwrap();
-        (before, listen().map(|result| result.map(drop)))
+        let by_ip = TcpListener::bind(address).map(drop).map_err(errno);
+        (before, listen().map(|result| result.map(drop)), by_ip)
     });
-    assert_eq!(serve(&mut notifier, 4), []);
+    // Those of IP are asked for, and bound.
+    assert_eq!(serve(&mut notifier, 6).len(), 1);
     notifier.seal();
     go.send(()).unwrap();
-    assert_eq!(serve(&mut notifier, 2).len(), 2);
-    let (before, after) = thread.join().unwrap();
-    let [bound, own] = before.map(Result::unwrap);
+    assert_eq!(serve(&mut notifier, 3).len(), 3);
+    let (before, after, by_ip) = thread.join().unwrap();
+    let [bound, own] = before;
+    let bound = bound.unwrap();
     assert_eq!(bound.local_addr().unwrap().as_pathname(), Some(&*path));
-    assert_eq!(own.local_addr().unwrap().as_pathname(), Some(&*other));
-    assert_eq!(after, [Err(Some(libc::EPERM)); 2]);
+    // It was there, and is removed; none is made.
+    assert_eq!(own.unwrap_err(), Some(libc::EACCES));
+    assert!(!other.exists());
+    let refused = Err(Some(libc::EPERM));
+    assert_eq!((after, by_ip), ([refused; 2], refused));
     // It is there as it was.
     let _client = UnixStream::connect(&path).unwrap();
     bound.accept().unwrap();
