@@ -15,6 +15,13 @@ use crate::progress::say;
 
 /// Debian's own is too old for this edition of Rust; one that asks for no newer compiler.
 const CARGO_C: &str = "0.10.24";
+/// What makes less of it: it is not looked into.
+const FAST_TO_BUILD: [(&str, &str); 4] = [
+    ("CARGO_PROFILE_DEV_DEBUG", "false"),
+    ("CARGO_PROFILE_DEV_DEBUG_ASSERTIONS", "false"),
+    ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
+    ("CARGO_PROFILE_DEV_PANIC", "abort"),
+];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// What is installed, by path.
@@ -107,7 +114,7 @@ fn cargo_c() -> Result<PathBuf> {
             .args(["--debug", "--bin", "cargo-capi", "--root"])
             .arg(&folder)
             .env("CARGO_TARGET_DIR", build.path())
-            .env("CARGO_PROFILE_DEV_DEBUG", "false");
+            .envs(FAST_TO_BUILD);
         process::run(&mut install)?;
     }
     Ok(command)

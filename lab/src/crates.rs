@@ -63,7 +63,12 @@ pub(crate) fn check() -> Result<()> {
         paths::cargo()
             .args(["package", "--allow-dirty", "--offline", "--target-dir"])
             .arg(folder.path())
-            .args(names),
+            .args(names)
+            // Lints see all features: here is none.
+            .env("RUSTFLAGS", "-Dwarnings")
+            // Nobody runs or builds again what is built here.
+            .env("CARGO_INCREMENTAL", "0")
+            .env("CARGO_PROFILE_DEV_DEBUG", "false"),
     )?;
     forget_unpacked()
 }

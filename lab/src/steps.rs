@@ -37,6 +37,9 @@ enum Action {
 
 use Action::{Cargo, Function, Guest};
 
+/// All that there are; without them, the crates are built as published.
+const FEATURES: &str = "xen-restrict/tokio,xen-restrict-capi/fuzzing";
+
 /// In this order; the first failure ends the check.
 const STEPS: &[Step] = &[
     step("packages of this machine", Function(need_packages)),
@@ -50,7 +53,7 @@ const STEPS: &[Step] = &[
             "--workspace",
             "--all-targets",
             "--features",
-            "xen-restrict/tokio,xen-restrict-capi/fuzzing",
+            FEATURES,
             "--",
             "-Dwarnings",
         ]),
@@ -70,16 +73,17 @@ const STEPS: &[Step] = &[
             "xen-restrict/tokio",
         ]),
     ),
+];
+
+/// After them, one by one, while real Xen boots: the emulated machine has one processor. What
+/// runs there is built beside the first two, which build in folders of their own.
+const BESIDE: &[Step] = &[
+    step("xen_sys without std", Function(build_without_std)),
+    step("crates as published", Function(crates::check)),
     step(
         "tests on this machine",
         Cargo(&["test", "--workspace", "--features", "xen-restrict/tokio"]),
     ),
-    step("xen_sys without std", Function(build_without_std)),
-];
-
-/// After them, one by one, while real Xen boots: the emulated machine has one processor.
-const BESIDE: &[Step] = &[
-    step("crates as published", Function(crates::check)),
     step("Debian packages", Function(deb::check)),
     step("the C interface, installed", Function(c_interface::check)),
     step("commands of the documents", Function(typed::check)),
@@ -157,7 +161,12 @@ fn give_way() {
 fn timed<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
     say(name);
     let start = Instant::now();
-    let value = action().with_context(|| format!("the step `{name}` failed"))?;
+    let value = action().with_context(|| {
+        // The error is shown when what runs beside has ended, too.
+        let failed = format!("the step `{name}` failed");
+        say(&failed);
+        failed
+    })?;
     say(&format!("    took {:.1} s", start.elapsed().as_secs_f64()));
     Ok(value)
 }
@@ -190,17 +199,15 @@ fn need_packages() -> Result<()> {
     host::need(&[host::BUILD, host::BOOT, host::C])
 }
 
-/// Cargo's `--all-targets` leaves out test targets that have `test = false`.
+/// Cargo's `--all-targets` leaves out test targets that have `test = false`. All in one go, with
+/// the features of the lints before, whose work serves again.
 fn lint_xen_tests() -> Result<()> {
+    let mut command = paths::cargo();
+    command.args(["clippy", "--workspace", "--features", FEATURES]);
     for Test { program, .. } in TESTS {
-        let mut command = paths::cargo();
-        command
-            .args(["clippy", "--package", program.package])
-            .args(["--test", program.name])
-            .args(["--features", &program.features.join(",")]);
-        cargo(command.args(["--", "-Dwarnings"]))?;
+        command.args(["--test", program.name]);
     }
-    Ok(())
+    cargo(command.args(["--", "-Dwarnings"]))
 }
 
 /// Builds xen_sys where no std exists. That it says `#![no_std]` tells nothing about its

@@ -45,7 +45,6 @@ fn read_again_the_same(data: &[u8]) {
             parent,
             session,
             terminal,
-            flags,
             started,
             image,
         } = &stat;
@@ -54,11 +53,7 @@ fn read_again_the_same(data: &[u8]) {
             .into_iter()
             .zip(image)
             .map(|(at, n)| (at, n.to_string()));
-        let others = [
-            (4, parent.to_string()),
-            (9, flags.to_string()),
-            (22, started.to_string()),
-        ];
+        let others = [(4, parent.to_string()), (22, started.to_string())];
         for (at, number) in numbers.into_iter().chain(images).chain(others) {
             fields[at - 3] = number;
         }

@@ -10,7 +10,7 @@ use super::{
     status::Stat,
     vantage::{NAMESPACES, PID, Vantage},
 };
-use crate::launch;
+use crate::{confine::kernel_thread::is_kernels, launch};
 
 /// A line of the machine's process table.
 struct Row {
@@ -105,11 +105,11 @@ fn is_first(member: i32, namespace: Option<u64>) -> bool {
 /// None if it has ended meanwhile, or is hidden, as process 1 can be, or is the kernel's and
 /// not asked about.
 fn row(pid: i32, asked: i32) -> Option<Row> {
-    let dir = ProcDir::of(pid).ok()?;
-    let stat = Stat::parse(&dir.read("stat").ok()?)?;
-    if stat.is_kernels() && pid != asked {
+    if pid != asked && is_kernels(pid) {
         return None;
     }
+    let dir = ProcDir::of(pid).ok()?;
+    let stat = Stat::parse(&dir.read("stat").ok()?)?;
     let status = super::process::parse_status(&dir).ok()?;
     let namespace = dir.namespace(NAMESPACES[PID].1).unwrap_or(0);
     Some(Row {
@@ -133,11 +133,11 @@ impl Neighbours {
     pub(super) fn look() -> Result<Self, AuditError> {
         let mut neighbours = Self::default();
         for pid in processes().map_err(|source| AuditError::own("/proc", source))? {
-            let Ok(dir) = ProcDir::of(pid) else { continue };
-            let stat = dir.read("stat").ok().and_then(|text| Stat::parse(&text));
-            if stat.as_ref().is_some_and(Stat::is_kernels) {
+            if is_kernels(pid) {
                 continue;
             }
+            let Ok(dir) = ProcDir::of(pid) else { continue };
+            let stat = dir.read("stat").ok().and_then(|text| Stat::parse(&text));
             for tid in dir.numbers("task").unwrap_or_default() {
                 neighbours.add(pid, tid, &dir);
             }

@@ -31,7 +31,8 @@ impl Status {
     }
 
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        let field = |name: &str| field(text, name);
+        let lines: Vec<_> = text.split(|byte| *byte == b'\n').collect();
+        let field = |name: &str| value(lines.iter().copied(), name);
         let capability = |name| u64::from_str_radix(field(name)?, 16).ok();
         Some(Self {
             state: field("State:")?.chars().next()?,
@@ -62,12 +63,12 @@ impl Status {
 
 /// The number of the process that a thread belongs to, in a status.
 pub(super) fn thread_group(text: &[u8]) -> Option<i32> {
-    field(text, "Tgid:")?.parse().ok()
+    let lines = text.split(|byte| *byte == b'\n');
+    value(lines, "Tgid:")?.parse().ok()
 }
 
 /// The value of a line. The kernel escapes a newline in `Name`.
-fn field<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
-    let mut lines = text.split(|byte| *byte == b'\n');
+fn value<'a>(mut lines: impl Iterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
     let value = lines.find_map(|line| line.strip_prefix(name.as_bytes()))?;
     str::from_utf8(value).ok().map(str::trim)
 }
@@ -89,24 +90,13 @@ pub(super) struct Stat {
     pub(super) session: i32,
     /// The controlling terminal's device; 0 is none.
     pub(super) terminal: i32,
-    /// `PF_*` of Linux's `linux/sched.h`.
-    pub(super) flags: u32,
     /// Ticks since the machine's start: with its number, this names a process.
     pub(super) started: u64,
     /// Addresses that an exec changes: start of code and stack, arguments, environment.
     pub(super) image: [u64; 4],
 }
 
-/// `PF_KTHREAD`.
-const KERNELS: u32 = 0x0020_0000;
-
 impl Stat {
-    /// Whether it is a thread of the kernel: root's, with no parent but the kernel's, in the
-    /// machine's first namespaces. No process can say so of itself.
-    pub(super) fn is_kernels(&self) -> bool {
-        self.flags & KERNELS != 0
-    }
-
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         // The name before may contain anything, ") " too.
         let end = text.iter().rposition(|byte| *byte == b')')?;
@@ -119,7 +109,6 @@ impl Stat {
             parent: field(4)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             terminal: field(7)?.parse().ok()?,
-            flags: field(9)?.parse().ok()?,
             started: field(22)?.parse().ok()?,
             image: [address(26)?, address(28)?, address(48)?, address(50)?],
         })

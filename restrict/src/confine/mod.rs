@@ -17,6 +17,7 @@ mod document;
 pub(crate) mod fds;
 mod hidepid;
 mod identity;
+pub(crate) mod kernel_thread;
 pub(crate) mod keyring;
 pub mod landlock;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -22,6 +22,7 @@ use nix::errno::Errno;
 use super::{
     hidepid,
     identity::{ADD_REAPER, Identity, IdentityError, REAPER, Rule, allowed, not_subordinate},
+    kernel_thread::is_kernels,
     scheduling::Ahead,
     sender::{self, Signal, Step},
     userdb::{UserDb, UserDbError},
@@ -308,10 +309,13 @@ pub(crate) fn sees_all() -> Result<(), ReapError> {
     Ok(())
 }
 
-/// The processes with a live thread that has `uid`.
+/// The processes with a live thread that has `uid`, which the kernel's do not.
 fn processes_of(uid: u32) -> Result<Vec<Process>, ReapError> {
     let mut found = Vec::new();
     for pid in numbers("/proc")? {
+        if is_kernels(pid) {
+            continue;
+        }
         for tid in numbers(&format!("/proc/{pid}/task"))? {
             let status = match fs::read(format!("/proc/{pid}/task/{tid}/status")) {
                 Err(error) if is_gone(&error) => continue,

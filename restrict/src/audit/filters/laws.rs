@@ -3,7 +3,10 @@
 //! known is not stricter than what the kernel does with any one of them.
 #![allow(clippy::missing_panics_doc, reason = "a law fails by panicking")]
 
-use super::program::{Answer, Call, Instruction, Program, Requests, answer, meaning};
+use super::{
+    program::{Answer, Call, Instruction, Program, meaning},
+    requests::{Requests, answer},
+};
 
 /// The most that the kernel loads is 4096; as many show no more.
 const LONGEST: usize = 200;
@@ -38,8 +41,16 @@ pub fn seccomp_filter(bytes: &[u8]) {
         request: None,
         ..call
     };
-    let again = Requests::of(programs, of_any).answer(call.request);
-    assert_eq!(again, found, "{program:?}");
+    let requests = Requests::of(programs, of_any);
+    let other = word(low_half).swap_bytes();
+    for request in [other, word(low_half), other] {
+        let call = Call {
+            request: Some(request),
+            ..call
+        };
+        let again = requests.answer(call.request);
+        assert_eq!(again, answer(programs, call), "{program:?}");
+    }
     if !is_loadable(&program) {
         return;
     }

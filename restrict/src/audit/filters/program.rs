@@ -12,8 +12,8 @@ pub(in crate::audit) struct Instruction {
     k: u32,
 }
 
-#[cfg(any(test, feature = "fuzzing"))]
 impl Instruction {
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(in crate::audit) const fn of(code: u16, jt: u8, jf: u8, k: u32) -> Self {
         Self { code, jt, jf, k }
     }
@@ -47,9 +47,9 @@ pub(super) enum Answer {
 }
 
 /// `ld [k]`.
-const LOAD: u16 = 0x20;
+pub(super) const LOAD: u16 = 0x20;
 /// Where the request's low half is in the kernel's `seccomp_data`.
-const REQUEST: u32 = if cfg!(target_endian = "little") {
+pub(super) const REQUEST: u32 = if cfg!(target_endian = "little") {
     24
 } else {
     28
@@ -58,49 +58,10 @@ const REQUEST: u32 = if cfg!(target_endian = "little") {
 /// More steps than any filter takes that is made for a purpose.
 const STEPS: usize = 100_000;
 
-/// The most lenient of what the filters can answer: each has to let a call through.
-pub(super) fn answer(programs: &[Program], call: Call) -> Answer {
-    Requests::of(programs, call).answer(call.request)
-}
-
-/// Filters, each on the way that it takes for all requests of a call alike: most of it.
-pub(super) struct Requests<'p> {
-    begun: Vec<(&'p Program, Machine)>,
-    call: Call,
-}
-
-impl<'p> Requests<'p> {
-    pub(super) fn of(programs: &'p [Program], call: Call) -> Self {
-        let begun = programs
-            .iter()
-            .map(|program| (program, begin(program, call)));
-        Self {
-            begun: begun.collect(),
-            call,
-        }
-    }
-
-    /// The same for one of them.
-    pub(super) fn answer(&self, request: Option<u32>) -> Answer {
-        let call = Call {
-            request,
-            ..self.call
-        };
-        let mut strictest = Answer::Allowed;
-        for (program, machine) in &self.begun {
-            strictest = strictest.min(most_lenient(program, *machine, call));
-            if strictest == Answer::Refused {
-                break;
-            }
-        }
-        strictest
-    }
-}
-
 /// The registers on one way through; what is not known has no value.
 #[derive(Clone, Copy)]
-struct Machine {
-    at: usize,
+pub(super) struct Machine {
+    pub(super) at: usize,
     a: Option<u32>,
     x: Option<u32>,
     memory: [Option<u32>; 16],
@@ -124,7 +85,7 @@ impl Machine {
 }
 
 /// As far as there is one way, and nothing is asked about the request.
-fn begin(program: &Program, call: Call) -> Machine {
+pub(super) fn begin(program: &Program, call: Call) -> Machine {
     let mut machine = Machine::START;
     while let Some(instruction) = program.get(machine.at) {
         let mut next = machine;
@@ -137,7 +98,7 @@ fn begin(program: &Program, call: Call) -> Machine {
     machine
 }
 
-fn most_lenient(program: &Program, mut machine: Machine, call: Call) -> Answer {
+pub(super) fn most_lenient(program: &Program, mut machine: Machine, call: Call) -> Answer {
     // Not gone yet; most calls have none.
     let mut ways = Vec::new();
     let mut worst = Answer::Refused;
@@ -266,7 +227,7 @@ impl Call {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::requests::answer, *};
 
     const CALL: Call = Call {
         number: 16,
