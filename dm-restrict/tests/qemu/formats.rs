@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A disk that is not raw: QEMU opens it by its path, and what it is based on.
+//! What QEMU opens itself: a disk that is not raw, and what it is based on; an initrd; a pseudo
+//! terminal.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use crate::{
     disk,
@@ -78,6 +79,64 @@ fn what_a_disk_is_based_on_has_to_be_named() {
     assert_eq!(audit.status.code(), Some(0), "{text}");
     drop(guest);
     for path in [serial, base, path] {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_serial_port_can_be_a_pseudo_terminal() {
+    let _alone = alone();
+    let [serial, path] = ["serial", "disk"].map(scratch);
+    disk::make(&path, disk::TIMES);
+    let lines = Guest::config(&serial, &path, None);
+    let file = format!("\"file:{}\"", serial.display());
+    let both = format!("[{file}, \"pty\"]");
+    let lines = lines.map(|line| line.replace(&file, &both));
+    let lines = lines.each_ref().map(String::as_str);
+    let guest = StockGuest::create(true, Some(&in_place_of_qemu()), &lines);
+    let guest = guest.unwrap_or_else(|no| panic!("{} {}", no.xl, no.qemu));
+    let said = || fs::read_to_string(&serial).unwrap();
+    eventually("it has done its work", || said().ends_with(disk::DONE));
+    let node = format!("/local/domain/{}/serial/1/tty", guest.domid);
+    let terminal = Command::new("xenstore-read").arg(node).output().unwrap();
+    let terminal = String::from_utf8(terminal.stdout).unwrap();
+    assert!(terminal.starts_with("/dev/pts/"), "{terminal:?}");
+    // Whoever may, opens its other end.
+    fs::File::open(terminal.trim()).unwrap();
+    let domid = guest.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    drop(guest);
+    for path in [serial, path] {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// The guest's firmware gets both from QEMU, which has the second mapped.
+#[test]
+fn a_kernel_and_its_ramdisk_are_read() {
+    let _alone = alone();
+    let [kernel, ramdisk] = ["kernel", "ramdisk"].map(scratch);
+    // As much of a kernel as QEMU looks for: a boot sector with a header of version 2.2.
+    let mut image = vec![0; 8192];
+    image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x0202_u16.to_le_bytes());
+    image[0x1f1] = 1;
+    fs::write(&kernel, image).unwrap();
+    fs::write(&ramdisk, vec![1; 8192]).unwrap();
+    let lines = [("kernel", &kernel), ("ramdisk", &ramdisk)]
+        .map(|(name, path)| format!("{name}=\"{}\"", path.display()));
+    let lines = lines.each_ref().map(String::as_str);
+    let guest = StockGuest::create(true, Some(&in_place_of_qemu()), &lines);
+    let guest = guest.unwrap_or_else(|no| panic!("{} {}", no.xl, no.qemu));
+    let domid = guest.domid.to_string();
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    drop(guest);
+    for path in [kernel, ramdisk] {
         fs::remove_file(path).unwrap();
     }
 }

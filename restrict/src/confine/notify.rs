@@ -3,7 +3,7 @@
 //! hands to it, by their numbers alone.
 //!
 //! What a call's arguments point to can change after a look at it, so nothing is
-//! looked at. A call that was let through may sleep in the kernel for as long as the
+//! looked at, but by what answers a QEMU in the kernel's place ([`handing`]). A call that was let through may sleep in the kernel for as long as the
 //! program likes, before the kernel has read these arguments: sealing is done when
 //! [`Notifier::in_flight`] is empty.
 

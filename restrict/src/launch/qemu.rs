@@ -104,7 +104,7 @@ impl QemuStart {
 }
 
 impl Launch {
-    /// QEMU, as libxl starts it: profile `qemu`. It opens its handles itself.
+    /// QEMU, as libxl starts it: profile `qemu`. It gets its handles when it opens the devices.
     #[must_use]
     pub fn qemu(mut self, start: QemuStart) -> Self {
         if start.is_probe() {

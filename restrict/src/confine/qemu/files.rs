@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::devices::{BUFFERS, DEVICES, PRIVCMD};
+use super::devices::{BUFFERS, DEVICES, PRIVCMD, PTMX, TERMINALS};
 
 /// With what is below.
 const READ: [&str; 22] = [
@@ -42,6 +42,8 @@ pub(crate) fn to_read() -> impl Iterator<Item = PathBuf> {
 /// Devices. Where it is, there may be fewer.
 pub(crate) fn to_write() -> impl Iterator<Item = PathBuf> {
     // The kernel asks of a pseudo terminal, by whatever it is opened.
-    let all = DEVICES.into_iter().chain([PRIVCMD, BUFFERS, "/dev/pts"]);
+    let all = DEVICES
+        .into_iter()
+        .chain([PRIVCMD, BUFFERS, PTMX, TERMINALS]);
     all.map(PathBuf::from)
 }
