@@ -155,6 +155,31 @@ fn many_busy_processes_are_ended() {
     }
 }
 
+/// As under libxl's limits one device model can bring about. Who has CAP_SYS_ADMIN is exempt.
+#[test]
+fn where_nobody_can_open_a_file_root_ends_it() {
+    const MOST: &str = "/proc/sys/fs/file-max";
+    let _alone = alone();
+    let mut program = run(&a());
+    program
+        .args(["--profile", "libxl", "--", &from_lab("XEN_LAB_COSTLY")])
+        .args(["spin", "3"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut program = program.spawn().unwrap();
+    let mut said = String::new();
+    let mut stdout = BufReader::new(program.stdout.take().unwrap());
+    stdout.read_line(&mut said).unwrap();
+    signal(program.id(), libc::SIGKILL);
+    program.wait().unwrap();
+    let before = fs::read_to_string(MOST).unwrap();
+    fs::write(MOST, "1").unwrap();
+    let reaped = outcome(dm_restrict().args(["reap", "--domid", &a()]));
+    fs::write(MOST, before).unwrap();
+    assert_eq!(reaped.code, 0, "{reaped:?}");
+    nothing_is_left(&a());
+}
+
 /// However many processes there are, they are one of those that want the processor.
 #[test]
 fn all_its_processes_are_one_that_wants_the_processor() {

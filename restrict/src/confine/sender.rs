@@ -175,6 +175,8 @@ fn child(shared: &Shared, reaper: u32, target: u32, signal: Signal) -> ! {
 
 /// The step that failed is the error; errno is as the step left it.
 fn act(shared: &Shared, reaper: u32, target: u32, signal: Signal) -> Result<(), u32> {
+    // Later it could be one of those that can open no file, where the machine has too many open.
+    let status = open_status().ok_or(STATUS)?;
     // The system call, not the C library's function, which is one for all threads.
     // SAFETY: three numbers, and it changes this process's only thread.
     let taken = unsafe { libc::syscall(libc::SYS_setresuid, reaper, target, 0_u32) };
@@ -194,7 +196,7 @@ fn act(shared: &Shared, reaper: u32, target: u32, signal: Signal) -> Result<(), 
     if asked != 0 {
         return Err(GETRESUID);
     }
-    let capabilities = capget().ok_or(CAPGET)? | status_capabilities().ok_or(STATUS)?;
+    let capabilities = capget().ok_or(CAPGET)? | status_capabilities(status).ok_or(STATUS)?;
     shared.capabilities.store(capabilities, Relaxed);
     let as_asked = real.load(Relaxed) == reaper
         && effective.load(Relaxed) == target
@@ -245,8 +247,8 @@ fn capget() -> Option<u64> {
     (done == 0).then_some(u64::from(high.effective) << 32 | u64::from(low.effective))
 }
 
-/// The effective capabilities, as the status file has them.
-fn status_capabilities() -> Option<u64> {
+/// This thread's status file. What it says is of the time when it is read.
+fn open_status() -> Option<libc::c_long> {
     // SAFETY: the path is a C string that lives as long as the program.
     let fd = unsafe {
         libc::syscall(
@@ -256,9 +258,11 @@ fn status_capabilities() -> Option<u64> {
             libc::O_RDONLY | libc::O_CLOEXEC,
         )
     };
-    if fd < 0 {
-        return None;
-    }
+    (fd >= 0).then_some(fd)
+}
+
+/// The effective capabilities, as the status file has them. Read from its start.
+fn status_capabilities(fd: libc::c_long) -> Option<u64> {
     let mut search = Search::default();
     let mut chunk = [0_u8; 512];
     loop {
@@ -365,7 +369,8 @@ mod tests {
         assert_eq!(report.step, Step::Sent, "{report:?}");
         assert_eq!(report.uids, [REAPER, TARGET, 0]);
         assert_eq!(report.capabilities, 0);
-        assert_eq!(capget(), status_capabilities(), "this thread's own");
+        let status = open_status().and_then(status_capabilities);
+        assert_eq!(capget(), status, "this thread's own");
         assert_ne!(capget(), Some(0));
     }
 
