@@ -38,9 +38,9 @@ const RUN: &str = "/run";
 const XENSTORED: &str = "/run/xenstored";
 
 /// Makes all that is mounted read-only, but for `disks`, with no devices but those that QEMU
-/// needs or opens `itself` and those of `files`, hides dom0's processes, and puts an empty directory to where QEMU
-/// will go. Gives that directory. The caller is in a mount namespace of its own, and
-/// `chroot` has no symbolic link in it.
+/// needs or opens `itself` and those of `files`, hides dom0's processes, and puts an empty
+/// directory to where QEMU will go. Gives that directory. The caller is in a mount namespace of
+/// its own, and `chroot` has no symbolic link in it.
 pub(crate) fn read_only(
     chroot: Option<&Path>,
     disks: &[Copied],
