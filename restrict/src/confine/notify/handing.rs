@@ -165,12 +165,10 @@ impl Notifier {
             }
         } else {
             let number = low_half(call.data.args[0]);
-            let given = match self.listeners.bound(&memory, &call.data) {
-                None => return Ok(None),
-                Some(Err(_)) => false,
-                Some(Ok(bound)) => self.give(call.id, bound, Some(number)).is_ok(),
+            let Some(bound) = self.listeners.bound(&memory, &call.data) else {
+                return Ok(None);
             };
-            if !given {
+            if self.give(call.id, bound, Some(number)).is_err() {
                 return self.refuse(call).map(Some);
             }
         }

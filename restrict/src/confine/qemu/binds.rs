@@ -13,8 +13,6 @@ use std::{
     path::PathBuf,
 };
 
-use nix::errno::Errno;
-
 use super::connects::local;
 use crate::confine::syscalls::by_number;
 
@@ -27,14 +25,14 @@ impl Listeners {
         Self(all)
     }
 
-    /// The one to whose path a call binds a local socket. `None`: its socket is no local one.
+    /// What a call binds a socket to, if it is one of them.
     pub(in crate::confine) fn bound(
         &self,
         caller: &File,
         call: &libc::seccomp_data,
-    ) -> Option<Result<BorrowedFd<'_>, Errno>> {
+    ) -> Option<BorrowedFd<'_>> {
         let path = local(caller, call)?;
-        Some(self.at(&path).ok_or(Errno::EACCES))
+        self.at(&path)
     }
 
     /// Whether a call removes one of them.

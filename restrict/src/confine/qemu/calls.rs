@@ -32,8 +32,8 @@ pub(in crate::confine) const UNTIL_GIVEN_UP: &[Calls] = &[
     ),
     calls(
         &["bind", "unlink", "unlinkat"],
-        "VNC at a socket that its supervisor has bound; by IP where the network is dom0's; other \
-         local ones are refused, and nothing is removed",
+        "VNC at a socket that its supervisor has bound, or by TCP where the network is dom0's; by \
+         a path nothing else is made or removed, as all is read-only",
     ),
     calls(&["execve"], "becomes QEMU, which starts no other program"),
 ];
