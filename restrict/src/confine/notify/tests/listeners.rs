@@ -33,7 +33,7 @@ fn a_bound_socket_is_given_and_not_removed_until_sealed() {
         let by_ip = TcpListener::bind(address).map(drop).map_err(errno);
         (before, listen().map(|result| result.map(drop)), by_ip)
     });
-    assert_eq!(serve(&mut notifier, 5), []);
+    assert_eq!(serve(&mut notifier, 6), []);
     notifier.seal();
     go.send(()).unwrap();
     assert_eq!(serve(&mut notifier, 3).len(), 3);
