@@ -16,12 +16,13 @@ const ROUNDS: usize = 15;
 /// A row: its name, the peers' role, what they are told, and how often in a round.
 struct Row(&'static str, &'static str, &'static str, u32, u32);
 
-const WORK: [Row; 8] = [
+const WORK: [Row; 9] = [
     Row("answer a request for I/O", "model", "serve", 0, 200),
     // The peer makes the same three system calls, and no more.
     Row("the same : bare calls", "model", "serve", 1, 200),
     Row("dm_op set_isa_irq_level", "model", "irq", 0, 100),
     Row("map and unmap 1 page", "model", "map", 1, 40),
+    Row("one page : bare calls", "model", "bare-map", 1, 40),
     Row("map and unmap 16 pages", "model", "map", 16, 40),
     Row("map and unmap 256 pages", "model", "map", 256, 10),
     Row("map and unmap 4096 pages", "model", "map", 4096, 2),

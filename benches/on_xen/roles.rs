@@ -112,7 +112,7 @@ pub(crate) fn model(domid: &str) {
     let gfns: Vec<_> = (0..4096).map(|page| Gfn::new(first + page % 512)).collect();
     told(|verb, size, times| match verb {
         "serve" => serve(&guest, &events, &status, times),
-        "map" => repeated(times, || {
+        "map" | "bare-map" => repeated(times, || {
             let gfns = &gfns[..size as usize];
             drop(guest.map(gfns, Access::ReadWrite).expect("mapped"));
         }),
