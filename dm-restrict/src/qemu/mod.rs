@@ -114,7 +114,9 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
     {
         launch = launch.inherit_env(name);
     }
-    for mechanism in settings.without.iter().copied() {
+    // At its end one that is only asked would remove the socket of the other, if it saw that.
+    let kept = |mechanism: &Mechanism| model.is_none() && *mechanism == Mechanism::Root;
+    for mechanism in settings.without.iter().copied().filter(|m| !kept(m)) {
         launch = launch.without(mechanism);
     }
     for limit in settings.limits.iter().copied() {
