@@ -351,6 +351,10 @@ mod tests {
             ("seccomp", [1, 9, 0, 0, 0, 0]),
             ("seccomp", [0, 0, 0, 0, 0, 0]), // SET_MODE_STRICT
             ("recvmsg", [3, 0, 1, 0, 0, 0]), // MSG_OOB
+            ("sendto", [3, 0, 0, 0x2000_0000, 0, 0]), // MSG_FASTOPEN
+            ("sendmsg", [3, 0, 0x2000_0000, 0, 0, 0]),
+            ("fcntl", [3, 1024, 1, 0, 0, 0]), // F_SETLEASE
+            ("fcntl", [3, 1040, 1, 0, 0, 0]), // F_SETDELEG
         ];
         for arch in ARCHES {
             let program = program_for(arch, Denied::Errno, Mapping::Always).unwrap();
