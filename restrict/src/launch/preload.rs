@@ -94,6 +94,17 @@ mod tests {
     /// What a program asks that has it.
     const CHILD: &str = "launch::preload::tests::asks";
 
+    fn model() -> QemuStart {
+        QemuStart::DeviceModel {
+            chroot: "/".into(),
+            files: Vec::new(),
+            read_only: Vec::new(),
+            reads: Vec::new(),
+            listeners: Vec::new(),
+            opens_others: false,
+        }
+    }
+
     #[test]
     #[ignore = "another test runs it"]
     fn asks() {
@@ -123,14 +134,7 @@ mod tests {
     fn one_question_is_answered_and_the_kernel_is_asked_all_others() {
         let mut launch = Launch::new(crate::GuestId::new(5).unwrap());
         assert!(add(&mut launch).unwrap().is_none());
-        launch = launch.qemu(QemuStart::DeviceModel {
-            chroot: "/".into(),
-            files: Vec::new(),
-            read_only: Vec::new(),
-            reads: Vec::new(),
-            listeners: Vec::new(),
-            opens_others: false,
-        });
+        launch = launch.qemu(model());
         let (fd, file) = add(&mut launch).unwrap().unwrap();
         assert_eq!(fd.number, file.as_raw_fd());
         let (name, value) = launch.env.last().unwrap();
@@ -166,15 +170,7 @@ mod tests {
 
     #[test]
     fn without_its_path_qemu_opens_privcmd_itself() {
-        let start = QemuStart::DeviceModel {
-            chroot: "/".into(),
-            files: Vec::new(),
-            read_only: Vec::new(),
-            reads: Vec::new(),
-            listeners: Vec::new(),
-            opens_others: false,
-        };
-        let launch = Launch::new(crate::GuestId::new(5).unwrap()).qemu(start);
+        let launch = Launch::new(crate::GuestId::new(5).unwrap()).qemu(model());
         assert_eq!(given(&launch).len(), 2);
         assert_eq!(opens_itself(&launch), Itself::Nothing);
         for mechanism in [Mechanism::PidNs, Mechanism::Root] {
