@@ -43,6 +43,7 @@ fn read_again_the_same(data: &[u8]) {
         let mut fields = ["0"; 50].map(str::to_owned);
         let Stat {
             parent,
+            is_kernels,
             session,
             terminal,
             started,
@@ -53,7 +54,12 @@ fn read_again_the_same(data: &[u8]) {
             .into_iter()
             .zip(image)
             .map(|(at, n)| (at, n.to_string()));
-        let others = [(4, parent.to_string()), (22, started.to_string())];
+        let flags = if *is_kernels { 0x0020_0000 } else { 0 };
+        let others = [
+            (4, parent.to_string()),
+            (9, flags.to_string()),
+            (22, started.to_string()),
+        ];
         for (at, number) in numbers.into_iter().chain(images).chain(others) {
             fields[at - 3] = number;
         }
@@ -77,8 +83,8 @@ fn read_again_the_same(data: &[u8]) {
         let again: String = mounts.iter().map(mount_line).collect();
         assert_eq!(status::mounts(again.as_bytes()), Some(mounts));
     }
-    for link in process::map_files(data).unwrap_or_default() {
-        let range = link.strip_prefix("map_files/").expect("there");
+    for mapped in process::map_files(data).unwrap_or_default() {
+        let range = mapped.link.strip_prefix("map_files/").expect("there");
         assert!(
             range.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit()),
             "{range}"
@@ -209,6 +215,8 @@ fn a_path_is_only_a_path(data: &[u8]) {
         b"\n7f000000-7f001000 rw-p 00000000 00:00 0\n",
     ]
     .concat();
-    let links = process::map_files(&maps).expect("two good lines");
-    assert_eq!(links, ["map_files/400000-40a000"]);
+    let mapped = process::map_files(&maps).expect("two good lines");
+    let link = "map_files/400000-40a000".to_owned();
+    let shared = false;
+    assert_eq!(mapped, [process::Mapped { link, shared }]);
 }

@@ -58,6 +58,7 @@ pub use report::{Finding, HandleFinding, HandleState, Moment, ProcessSeen, Repor
 
 use process::Target;
 use procfs::{ProcDir, Unread};
+use scope::Neighbours;
 use status::{Stat, thread_group};
 use vantage::{Vantage, too_old};
 
@@ -71,9 +72,23 @@ use vantage::{Vantage, too_old};
 /// It could not be looked at, it ended, or it changed all the time: [`AuditError`].
 /// Nothing is proved then. That a check fails is no error.
 pub fn audit(pid: i32, expectation: &Expectation) -> Result<Report, AuditError> {
+    look(pid, expectation, Neighbours::look)
+}
+
+/// The same of a program that this process started a moment ago, in namespaces and a session that
+/// are new: whether others are in these is not looked for, in all threads of the machine.
+pub(crate) fn audit_new(pid: i32, expectation: &Expectation) -> Result<Report, AuditError> {
+    look(pid, expectation, || Ok(Neighbours::default()))
+}
+
+fn look(
+    pid: i32,
+    expectation: &Expectation,
+    neighbours: fn() -> Result<Neighbours, AuditError>,
+) -> Result<Report, AuditError> {
     let vantage = Vantage::new()?;
     let target = open(pid, expectation)?;
-    series::run(&target, expectation, &vantage)
+    series::run(&target, expectation, &vantage, neighbours)
 }
 
 /// Takes hold of the process that is meant.

@@ -316,21 +316,27 @@ fn mapped(
     dir: &ProcDir,
     vantage: &Vantage,
 ) -> Result<(Vec<String>, Vec<MappedFile>), Unread> {
-    let links = map_files(&live.read("maps")?).ok_or_else(|| Unread::nonsense("maps"))?;
+    let ranges = map_files(&live.read("maps")?).ok_or_else(|| Unread::nonsense("maps"))?;
     let (mut devices, mut files) = (BTreeSet::new(), BTreeSet::new());
-    for path in links {
+    let mut private = Vec::new();
+    for Mapped { link: path, shared } in ranges {
         let stat = dir.stat(&path)?;
         match way_out(&stat, vantage) {
             Some(device) => {
                 devices.insert(device);
             }
             None if stat.kind() == libc::S_IFCHR || stat.device == vantage.memory_files => {}
+            // A library is some ranges.
+            None if !shared && private.contains(&stat) => {}
             None => {
                 files.insert(MappedFile {
                     link: dir.link(&path)?,
                     stat,
-                    writes: dir.writes(&path)?,
+                    writes: shared && dir.writes(&path)?,
                 });
+                if !shared {
+                    private.push(stat);
+                }
             }
         }
     }
@@ -350,21 +356,34 @@ fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
     }
 }
 
-/// A link to each range where a file is mapped. That two are of one file the text does not
-/// tell: subvolumes of btrfs have one device number there.
-pub(super) fn map_files(maps: &[u8]) -> Option<Vec<String>> {
+/// A range where a file is mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mapped {
+    /// What leads to the file.
+    pub(super) link: String,
+    /// Whether what is written there is written to the file.
+    pub(super) shared: bool,
+}
+
+/// The ranges where files are mapped. That two are of one file the text does not tell:
+/// subvolumes of btrfs have one device number there.
+pub(super) fn map_files(maps: &[u8]) -> Option<Vec<Mapped>> {
     let text = String::from_utf8_lossy(maps);
     let mut ranges = Vec::new();
     for line in text.lines() {
         let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(inode)) = (fields.next(), fields.nth(3)) else {
+        let [Some(range), Some(mode), _, _, Some(inode)] = [(); 5].map(|()| fields.next()) else {
             continue;
         };
         if inode != "0" {
-            ranges.push(range);
+            ranges.push((range, !mode.ends_with('p')));
         }
     }
-    ranges.into_iter().map(map_file).collect()
+    let mapped = |(range, shared)| {
+        let link = map_file(range)?;
+        Some(Mapped { link, shared })
+    };
+    ranges.into_iter().map(mapped).collect()
 }
 
 /// The link to what is mapped: there the addresses have no zeroes in front.
@@ -377,6 +396,22 @@ fn map_file(range: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_private_may_be_shared() {
+        let shared = |mode| {
+            let line = format!("400000-40a000 {mode} 00000000 fd:01 77 /a b\n");
+            map_files(line.as_bytes()).unwrap()[0].shared
+        };
+        assert_eq!(
+            ["r-xp", "rw-p", "rw-s", "r--s", "?"].map(shared),
+            [false, false, true, true, true]
+        );
+        assert_eq!(
+            map_files(b"400000-40a000 rw-p 00000000 00:00 0 [heap]\n"),
+            Some(vec![])
+        );
+    }
 
     #[test]
     fn a_range_is_named_as_its_link_is() {

@@ -10,13 +10,12 @@ use super::{
     status::Stat,
     vantage::{NAMESPACES, PID, Vantage},
 };
-use crate::{confine::kernel_thread::is_kernels, launch};
+use crate::{confine::beginning::beginning, launch};
 
 /// A line of the machine's process table.
 struct Row {
     parent: i32,
     namespace: u64,
-    uid: u32,
 }
 
 /// The machine's processes, by number.
@@ -41,12 +40,14 @@ pub(super) fn members(
     let mut members: BTreeSet<i32> = match namespace {
         Some(own) => having(&table, |row| row.namespace == own),
         // A process whose parent has ended is nobody's child any more.
-        None if vantage.is_one_domains(asked.uid) => {
-            let others = others_programs(&table, pid);
-            let same = having(&table, |row| row.uid == asked.uid);
-            same.difference(&others).copied().collect()
-        }
-        None => BTreeSet::new(),
+        None => match uid(pid).filter(|uid| vantage.is_one_domains(*uid)) {
+            Some(own) => {
+                let others = others_programs(&table, pid);
+                let same = table.keys().copied().filter(|pid| uid(*pid) == Some(own));
+                same.filter(|pid| !others.contains(pid)).collect()
+            }
+            None => BTreeSet::new(),
+        },
     };
     members.insert(pid);
     members.extend(init.filter(|init| table.contains_key(init)));
@@ -109,14 +110,25 @@ fn row(pid: i32, asked: i32) -> Option<Row> {
         return None;
     }
     let dir = ProcDir::of(pid).ok()?;
-    let stat = Stat::parse(&dir.read("stat").ok()?)?;
-    let status = super::process::parse_status(&dir).ok()?;
-    let namespace = dir.namespace(NAMESPACES[PID].1).unwrap_or(0);
     Some(Row {
-        parent: stat.parent,
-        namespace,
-        uid: status.uids[0],
+        parent: Stat::parse(&dir.read("stat").ok()?)?.parent,
+        namespace: dir.namespace(NAMESPACES[PID].1).unwrap_or(0),
     })
+}
+
+/// Its real uid.
+fn uid(pid: i32) -> Option<u32> {
+    let dir = ProcDir::of(pid).ok()?;
+    let status = super::process::parse_status(&dir).ok()?;
+    Some(status.uids[0])
+}
+
+/// Most of what /proc lists on a machine with little to do.
+fn is_kernels(pid: i32) -> bool {
+    let mut room = [0; 2048];
+    let text = beginning(&format!("/proc/{pid}/stat"), &mut room);
+    let stat = text.ok().and_then(Stat::parse);
+    stat.is_some_and(|stat| stat.is_kernels)
 }
 
 /// Others' namespaces and sessions, to tell what is shared with them.

@@ -38,8 +38,9 @@ pub(super) fn run(
     target: &Target,
     expectation: &Expectation,
     vantage: &Vantage,
+    neighbours: fn() -> Result<Neighbours, AuditError>,
 ) -> Result<Report, AuditError> {
-    let run = || series(target, expectation, vantage);
+    let run = || series(target, expectation, vantage, &neighbours()?);
     if !expectation.filters {
         return run();
     }
@@ -57,18 +58,18 @@ fn series(
     target: &Target,
     expectation: &Expectation,
     vantage: &Vantage,
+    neighbours: &Neighbours,
 ) -> Result<Report, AuditError> {
     let mut candidates = Candidates::default();
     expectation
         .domid
         .into_iter()
         .for_each(|domid| candidates.add(domid.get()));
-    let neighbours = Neighbours::look()?;
     let mut series = Series::default();
     let (start, mut unread) = (Instant::now(), 0);
     for looks in 1..=MOST {
         series.looks = looks;
-        match once(target, expectation, vantage, &neighbours, &mut candidates) {
+        match once(target, expectation, vantage, neighbours, &mut candidates) {
             Ok(seen) => {
                 unread = 0;
                 let moment = seen.moment;

@@ -87,6 +87,9 @@ fn array<T: std::str::FromStr, const N: usize>(text: &str) -> Option<[T; N]> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) parent: i32,
+    /// Whether it is a thread of the kernel's: root's, with no parent but the kernel's, in the
+    /// machine's first namespaces. No process can say so of itself.
+    pub(super) is_kernels: bool,
     pub(super) session: i32,
     /// The controlling terminal's device; 0 is none.
     pub(super) terminal: i32,
@@ -95,6 +98,9 @@ pub(super) struct Stat {
     /// Addresses that an exec changes: start of code and stack, arguments, environment.
     pub(super) image: [u64; 4],
 }
+
+/// Of Linux's `linux/sched.h`.
+const PF_KTHREAD: u32 = 0x0020_0000;
 
 impl Stat {
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
@@ -107,6 +113,7 @@ impl Stat {
         let address = |number| field(number)?.parse().ok();
         Some(Self {
             parent: field(4)?.parse().ok()?,
+            is_kernels: field(9)?.parse::<u32>().ok()? & PF_KTHREAD != 0,
             session: field(6)?.parse().ok()?,
             terminal: field(7)?.parse().ok()?,
             started: field(22)?.parse().ok()?,
@@ -286,6 +293,24 @@ mod tests {
         assert_eq!(stat.image, [260, 280, 480, 500]);
         assert_eq!(Stat::parse(b"7 (a) S 5"), None);
         assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn no_name_makes_a_process_the_kernels() {
+        let rest = "0 0 0 0 0 0 0 0 0 0 20 0 1 0 22 0 0 0 0 0 0".to_owned() + &" 0".repeat(25);
+        for (begins, is_kernels) in [
+            ("2 (kthreadd) S 0 0 0 0 -1 2129984", true),
+            ("7 (a) S 1 1 1 0 -1 4194560", false),
+            (
+                "7 (a) S 0 0 0 0 -1 2129984 0 0) S 1 1 1 0 -1 4194560",
+                false,
+            ),
+        ] {
+            let stat = Stat::parse(format!("{begins} {rest}").as_bytes()).unwrap();
+            assert_eq!(stat.is_kernels, is_kernels, "{begins}");
+        }
+        let stat = fs::read("/proc/self/stat").unwrap();
+        assert!(!Stat::parse(&stat).unwrap().is_kernels);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     process,
+    sync::OnceLock,
 };
 
 use nix::{
@@ -75,8 +76,8 @@ pub(super) struct Vantage {
     pub(super) anonymous: FileSystem,
     pub(super) namespace_files: FileSystem,
     pub(super) process_files: FileSystem,
-    /// First and last uid of device models that have one each.
-    pub(super) uids: Option<(u32, u32)>,
+    /// Once somebody asks.
+    uids: OnceLock<Option<(u32, u32)>>,
 }
 
 impl Vantage {
@@ -122,14 +123,19 @@ impl Vantage {
             anonymous: device(&event)?,
             namespace_files: device(&network)?,
             process_files: device(&pidfd)?,
-            uids: uids(),
+            uids: OnceLock::new(),
         })
     }
 
     /// Whether a uid is that of one domain's device models, and nobody else's.
     pub(super) fn is_one_domains(&self, uid: u32) -> bool {
-        self.uids
+        self.uids()
             .is_some_and(|(first, last)| (first..=last).contains(&uid))
+    }
+
+    /// First and last uid of device models that have one each.
+    pub(super) fn uids(&self) -> Option<(u32, u32)> {
+        *self.uids.get_or_init(uids)
     }
 
     /// Whether a number is one of the machine's own namespaces.

@@ -6,6 +6,7 @@
 //! [`Seal`] to the process that calls it.
 
 mod arguments;
+pub(crate) mod beginning;
 mod bpf;
 #[cfg(test)]
 pub(crate) mod by_hand;
@@ -17,7 +18,6 @@ mod document;
 pub(crate) mod fds;
 mod hidepid;
 mod identity;
-pub(crate) mod kernel_thread;
 pub(crate) mod keyring;
 pub mod landlock;
 #[cfg(any(test, feature = "fuzzing"))]

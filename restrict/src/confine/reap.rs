@@ -20,9 +20,9 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
+    beginning::beginning,
     hidepid,
     identity::{ADD_REAPER, Identity, IdentityError, REAPER, Rule, allowed, not_subordinate},
-    kernel_thread::is_kernels,
     scheduling::Ahead,
     sender::{self, Signal, Step},
     userdb::{UserDb, UserDbError},
@@ -66,7 +66,7 @@ pub struct Reaped {
     /// How many processes it had when reaping began; without CAP_SYS_NICE, after the first
     /// kill.
     pub found: usize,
-    /// How often everything was killed and looked for; at least 2.
+    /// How often everything was killed and looked for; at least 1.
     pub rounds: u32,
 }
 
@@ -135,7 +135,7 @@ impl Reaper {
     ///
     /// A process counts while one of its threads lives and has the uid as its real,
     /// effective or saved one; what has ended and was not waited for (a zombie) does
-    /// not. Two looks at /proc, each after a kill of its own, must find none.
+    /// not. Two looks at /proc in a row must find none, the last of them after a kill.
     ///
     /// With CAP_SYS_NICE the calling thread is scheduled in real time meanwhile (`SCHED_RR`),
     /// before all that could be reaped.
@@ -157,16 +157,12 @@ impl Reaper {
             self.send(Signal::Kill)?;
         }
         let found = processes_of(self.target)?.len();
-        let mut clean = 0;
+        let mut clean = u32::from(found == 0);
         for rounds in 1.. {
             let sent = self.send(Signal::Kill)?;
             let left = processes_of(self.target)?;
-            clean = if left.is_empty() && sent {
-                clean + 1
-            } else {
-                0
-            };
-            if clean == 2 {
+            clean = if left.is_empty() { clean + 1 } else { 0 };
+            if clean >= 2 && sent {
                 return Ok(Reaped {
                     uid: self.target,
                     found,
@@ -309,30 +305,68 @@ pub(crate) fn sees_all() -> Result<(), ReapError> {
     Ok(())
 }
 
-/// The processes with a live thread that has `uid`, which the kernel's do not.
+/// The processes with a live thread that has `uid`.
 fn processes_of(uid: u32) -> Result<Vec<Process>, ReapError> {
     let mut found = Vec::new();
     for pid in numbers("/proc")? {
-        if is_kernels(pid) {
-            continue;
-        }
-        for tid in numbers(&format!("/proc/{pid}/task"))? {
-            let status = match fs::read(format!("/proc/{pid}/task/{tid}/status")) {
-                Err(error) if is_gone(&error) => continue,
-                other => other.map_err(|source| ReapError::Proc { source })?,
-            };
-            let Some((state, uids)) = state_and_uids(&status) else {
-                let source = io::ErrorKind::InvalidData.into();
-                return Err(ReapError::Proc { source });
-            };
-            if uids.contains(&uid) && !matches!(state, 'Z' | 'X') {
-                let name = field(&status, "Name:").unwrap_or_default().into();
-                found.push(Process { pid, name, state });
-                break;
-            }
-        }
+        found.extend(process_of(uid, pid)?);
     }
     Ok(found)
+}
+
+/// The process, if it is one of them. Of most, the kernel's too, one file tells all.
+fn process_of(uid: u32, pid: i32) -> Result<Option<Process>, ReapError> {
+    let Some(first) = thread(pid, &format!("/proc/{pid}/status"))? else {
+        return Ok(None);
+    };
+    if first.is_alone {
+        return Ok(first.has(uid).then_some(first.process));
+    }
+    for tid in numbers(&format!("/proc/{pid}/task"))? {
+        let thread = thread(pid, &format!("/proc/{pid}/task/{tid}/status"))?;
+        if let Some(thread) = thread.filter(|thread| thread.has(uid)) {
+            return Ok(Some(thread.process));
+        }
+    }
+    Ok(None)
+}
+
+/// A thread, and the process as it calls it.
+struct Thread {
+    process: Process,
+    uids: [u32; 3],
+    /// Certainly the only one of its process.
+    is_alone: bool,
+}
+
+impl Thread {
+    fn of(pid: i32, status: &[u8]) -> Option<Self> {
+        let (state, uids) = state_and_uids(status)?;
+        let name = field(status, "Name:").unwrap_or_default().into();
+        Some(Self {
+            process: Process { pid, name, state },
+            uids,
+            is_alone: field(status, "Threads:") == Some("1"),
+        })
+    }
+
+    fn has(&self, uid: u32) -> bool {
+        self.uids.contains(&uid) && !matches!(self.process.state, 'Z' | 'X')
+    }
+}
+
+/// None if it is gone.
+fn thread(pid: i32, path: &str) -> Result<Option<Thread>, ReapError> {
+    let proc = |source| ReapError::Proc { source };
+    let mut room = [0; 4096];
+    match beginning(path, &mut room) {
+        Err(error) if is_gone(&error) => Ok(None),
+        status => {
+            let thread = Thread::of(pid, status.map_err(proc)?);
+            let nonsense = || proc(io::ErrorKind::InvalidData.into());
+            thread.ok_or_else(nonsense).map(Some)
+        }
+    }
 }
 
 /// The entries of a directory that are numbers; none if it is gone.

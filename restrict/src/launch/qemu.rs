@@ -9,11 +9,11 @@ use super::{
     plan::Plan,
     record::Record,
 };
-use crate::audit::{Expectation, Finding, Report, Verdict, audit};
+use crate::audit::{Expectation, Finding, Report, Role, Verdict, audit_new};
 use crate::confine::{
     Mechanism, MechanismError, Profile,
     capabilities::Set,
-    qemu::{CAPABILITIES, Inode, Listeners, OPENS_OTHERS, close, has_given_up, is_alone},
+    qemu::{CAPABILITIES, Inode, Listeners, OPENS_OTHERS, close, has_given_up},
 };
 
 /// Where distributions have QEMU for Xen.
@@ -154,18 +154,9 @@ impl Promise {
     /// Looks at it, while it waits for the answer, and takes from it what it needs no more.
     /// What it has then is all that it can have got as root.
     pub(crate) fn redeem(&self) -> Result<(), MechanismError> {
-        let Record {
-            pid,
-            init_pid,
-            uid,
-            gid,
-            ..
-        } = self.record;
+        let Record { pid, uid, gid, .. } = self.record;
         let goal = self.root.as_ref().map(|(_, goal)| *goal);
-        let given_up = has_given_up(pid, uid, gid, goal);
-        // Then: what it starts from here on is not root.
-        let given_up = given_up.and_then(|()| init_pid.map_or(Ok(()), |init| is_alone(pid, init)));
-        given_up.map_err(|what| {
+        has_given_up(pid, uid, gid, goal).map_err(|what| {
             let reason = format!("QEMU has not given up root: {what}");
             let remedy = "read its log; it is to be started with -xen-domid-restrict";
             MechanismError::new(Mechanism::Identity, reason, remedy)
@@ -186,12 +177,12 @@ impl Promise {
                 ..expectation
             }
         });
-        let report = expectation.and_then(|expectation| audit(self.record.pid, &expectation));
+        let report = expectation.and_then(|expectation| audit_new(self.record.pid, &expectation));
         let report = report.map_err(|error| {
             let reason = format!("QEMU, which has given up root, cannot be audited: {error}");
             MechanismError::new(Mechanism::Fds, reason, "nothing is known of what it keeps")
         })?;
-        let Some((mechanism, what)) = wrong(&report) else {
+        let Some((mechanism, what)) = wrong(&report, self.record.init_pid.is_some()) else {
             return Ok(());
         };
         let reason = format!("QEMU has given up root, and keeps what it must not: {what}");
@@ -203,8 +194,8 @@ const KEEPS: &str = "if it is the QEMU that xl starts, a disk of its guest may h
                      not start it from there again (a check is left out by `without` in the \
                      settings, but not that of Xen's handles)";
 
-/// All that does not hold, and whose business the first is.
-fn wrong(report: &Report) -> Option<(Mechanism, String)> {
+/// All that does not hold, and whose business the first is. In a pid namespace it is `alone`.
+fn wrong(report: &Report, alone: bool) -> Option<(Mechanism, String)> {
     let is = |verdict| matches!(verdict, Verdict::Fails | Verdict::NotObserved);
     let handles = report.handles.iter().filter(|handle| is(handle.verdict));
     let handles = handles.map(|handle| {
@@ -224,7 +215,14 @@ fn wrong(report: &Report) -> Option<(Mechanism, String)> {
         let Finding { check, seen, .. } = finding;
         (*check, format!("{check}: {seen}"))
     });
-    let all: Vec<_> = handles.chain(findings).collect();
+    // It could have been root still when dom0's files were taken out of its mount namespace.
+    let processes = report.processes.iter();
+    let others = processes.filter(|process| alone && process.role == Role::Other);
+    let others = others.map(|process| {
+        let what = format!("process {} was started by it", process.pid);
+        (Mechanism::Identity, what)
+    });
+    let all: Vec<_> = others.chain(handles).chain(findings).collect();
     let texts: Vec<_> = all.iter().map(|(_, text)| text.as_str()).collect();
     let (mechanism, _) = all.first()?;
     Some((*mechanism, texts.join("; ")))

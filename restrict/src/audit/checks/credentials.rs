@@ -27,16 +27,14 @@ impl View<'_> {
             (thread.status.uids[0], thread.status.gids[0])
         });
         // Of the uids that belong to domains, the one of this domain.
-        let range = self
-            .vantage
-            .uids
-            .filter(|(first, last)| (*first..=*last).contains(&own.0));
-        let ranged = range
-            .zip(domid)
-            .map(|((first, _), domid)| first - 1 + u32::from(domid.get()));
+        let ranged = || {
+            let (first, last) = self.vantage.uids()?;
+            let is_of_range = (first..=last).contains(&own.0);
+            Some(first - 1 + u32::from(domid.filter(|_| is_of_range)?.get()))
+        };
         let (uid, gid) = match record {
             Some(record) => (Some(record.uid), Some(record.gid)),
-            None => (ranged, None),
+            None => (ranged(), None),
         };
         let deviations = self.deviations(|_, thread| {
             let [ruid, rest @ ..] = thread.status.uids;

@@ -7,7 +7,7 @@ mod program;
 mod requests;
 mod tracer;
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 pub(super) use program::{Instruction, Program};
 pub(super) use tracer::Stopped;
@@ -26,6 +26,8 @@ pub(super) struct Filters {
     lists: Vec<Vec<Program>>,
     /// Which of them a thread has.
     of: BTreeMap<i32, usize>,
+    /// What is wrong with each, once somebody asks: checks ask alike.
+    wrong: RefCell<BTreeMap<Ask, Vec<Option<String>>>>,
 }
 
 impl Filters {
@@ -50,11 +52,11 @@ impl Filters {
 
     /// What is wrong with the filters, by thread.
     pub(super) fn wrong(&self, ask: Ask) -> BTreeMap<i32, String> {
-        let wrong: Vec<_> = self
-            .lists
-            .iter()
-            .map(|list| let_through(list, ask))
-            .collect();
+        let mut known = self.wrong.borrow_mut();
+        let wrong = known.entry(ask).or_insert_with(|| {
+            let lists = self.lists.iter();
+            lists.map(|list| let_through(list, ask)).collect()
+        });
         let of = |(tid, at): (&i32, &usize)| Some((*tid, wrong.get(*at)?.clone()?));
         self.of.iter().filter_map(of).collect()
     }
@@ -114,7 +116,7 @@ impl Filters {
 }
 
 /// Whether it is as good that somebody is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ask {
     /// A supervisor that is known.
     Trusted,
@@ -284,6 +286,7 @@ mod tests {
         let filters = Filters {
             lists: vec![Vec::new()],
             of: BTreeMap::from([(1, 0)]),
+            ..Filters::default()
         };
         assert!(!filters.keep_descriptors([1]));
         assert!(!filters.keep_descriptors([2]));
@@ -298,6 +301,7 @@ mod tests {
         Filters {
             lists: vec![programs],
             of: BTreeMap::from([(1, 0)]),
+            ..Filters::default()
         }
     }
 

@@ -18,38 +18,6 @@ const HELD: [(usize, &str); 4] = [
     (4, "ambient"),
 ];
 
-/// That no process but these is in their pid namespace, of which `init` is the first: one
-/// that was started there could be root still. All there descend from it; one whose parent
-/// ended is its child.
-pub(crate) fn is_alone(pid: i32, init: i32) -> Result<(), String> {
-    for entry in fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))? {
-        let name = entry
-            .map_err(|error| format!("/proc: {error}"))?
-            .file_name();
-        let Some(other) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        match parent(other) {
-            Ok(parent) if other != pid && [pid, init].contains(&parent) => {
-                return Err(format!("process {other} was started by it"));
-            }
-            Ok(_) => {}
-            Err(error) if has_ended(&error) => {}
-            Err(error) => return Err(format!("process {other}: {error}")),
-        }
-    }
-    Ok(())
-}
-
-/// Field 4 of `/proc/PID/stat`; field 2 may hold anything, but ends with the last `)`.
-fn parent(pid: i32) -> io::Result<i32> {
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
-    let stat = String::from_utf8_lossy(&stat);
-    let rest = stat.rsplit_once(')').map(|(_, rest)| rest);
-    rest.and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok())
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
 fn has_ended(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESRCH) || error.kind() == io::ErrorKind::NotFound
 }
@@ -208,39 +176,5 @@ mod tests {
             has_given_up(pid, uid, gid, Some(root)).unwrap_err();
         }
         has_given_up(i32::MAX, 4711, 4712, None).unwrap_err();
-    }
-
-    #[test]
-    fn another_process_of_its_namespace_is_found() {
-        let mut unshare = Command::new("unshare");
-        unshare.args([
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-c",
-            "sleep 60; true",
-        ]);
-        let outer = Sleeper(unshare.spawn().expect("run the tests as root"));
-        let child = |of: i32| -> Option<i32> {
-            let path = format!("/proc/{of}/task/{of}/children");
-            fs::read_to_string(path)
-                .ok()?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        };
-        let end = Instant::now() + Duration::from_secs(20);
-        let (shell, sleep) = loop {
-            let shell = child(i32::try_from(outer.0.id()).unwrap());
-            if let Some((shell, sleep)) = shell.and_then(|shell| Some((shell, child(shell)?))) {
-                break (shell, sleep);
-            }
-            assert!(Instant::now() < end);
-        };
-        is_alone(sleep, shell).unwrap();
-        is_alone(i32::MAX, shell).unwrap_err();
-        is_alone(shell, i32::MAX).unwrap_err();
     }
 }

@@ -25,7 +25,7 @@ pub(in crate::confine) use calls::{UNTIL_ARGUMENTS, UNTIL_GIVEN_UP};
 pub(crate) use devices::Itself;
 pub(crate) use files::{to_read, to_write};
 pub(crate) use filters::{allowing, asking};
-pub(crate) use given_up::{Inode, has_given_up, is_alone};
+pub(crate) use given_up::{Inode, has_given_up};
 pub(crate) use root::{close, read_only};
 
 use super::{
