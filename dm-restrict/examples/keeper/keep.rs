@@ -23,7 +23,7 @@ use std::{
 use nix::{
     errno::Errno,
     sys::socket::{ControlMessage, MsgFlags, sendmsg},
-    unistd::dup2_stdout,
+    unistd::{ForkResult, dup2_stdout, fork, pause},
 };
 use xen_sys::{Request, evtchn, privcmd};
 
@@ -83,6 +83,13 @@ fn keep_one(what: &str, call: &Call) {
         "mapped" => map(&open(value), libc::PROT_READ | libc::PROT_WRITE),
         "mapped-file" => map(&File::open(value).unwrap(), libc::PROT_READ),
         "disks-to-write" => disks_to_write(),
+        // SAFETY: there is one thread, and the child does nothing.
+        "a-child" => match unsafe { fork() }.unwrap() {
+            ForkResult::Child => loop {
+                pause();
+            },
+            ForkResult::Parent { .. } => {}
+        },
         "a-table-of-its-own" => table_of_its_own(value, call),
         "too-long-a-message" => says::too_long(),
         "much-that-is-not-finished" => says::hold_up(),

@@ -242,3 +242,9 @@ fn nor_is_a_file_kept_by_its_mapping() {
         ("mapped-file=/etc/passwd", "\"/etc/passwd\""),
     ]);
 }
+
+#[test]
+fn nor_a_process_that_is_root_still() {
+    let _alone = alone();
+    is_ended(&[("a-child", "was started by it")]);
+}
