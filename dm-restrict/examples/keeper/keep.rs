@@ -84,11 +84,12 @@ fn keep_one(what: &str, call: &Call) {
         "mapped-file" => map(&File::open(value).unwrap(), libc::PROT_READ),
         "disks-to-write" => disks_to_write(),
         // SAFETY: there is one thread, and the child does nothing.
-        "a-child" => match unsafe { fork() }.unwrap() {
-            ForkResult::Child => loop {
+        "a-child" => match unsafe { fork() } {
+            Ok(ForkResult::Child) => loop {
                 pause();
             },
-            ForkResult::Parent { .. } => {}
+            Ok(ForkResult::Parent { .. }) => {}
+            Err(errno) => println!("it starts no process: {errno}"),
         },
         "a-table-of-its-own" => table_of_its_own(value, call),
         "too-long-a-message" => says::too_long(),

@@ -246,5 +246,8 @@ fn nor_is_a_file_kept_by_its_mapping() {
 #[test]
 fn nor_a_process_that_is_root_still() {
     let _alone = alone();
-    is_ended(&[("a-child", "was started by it")]);
+    let said = keeping("a-child");
+    assert!(said.contains("it starts no process: EPERM"), "{said}");
+    let kept = [("a-child", "was started by it")];
+    is_ended_with(&kept, "without = seccomp\n", &[]);
 }
