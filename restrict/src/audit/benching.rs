@@ -48,9 +48,8 @@ pub struct Filters(Vec<filters::Program>);
 
 impl Filters {
     pub(crate) fn new(programs: &[Vec<sock_filter>]) -> Self {
-        let instruction = |i: &sock_filter| filters::Instruction::of(i.code, i.jt, i.jf, i.k);
-        let program = |program: &Vec<_>| program.iter().map(instruction).collect();
-        Self(programs.iter().map(program).collect())
+        let read = programs.iter().map(|program| filters::as_read(program));
+        Self(read.collect())
     }
 
     /// Whether they let nothing through that they should refuse.

@@ -51,11 +51,13 @@ mod vantage;
 use std::fs;
 
 use nix::errno::Errno;
+use seccompiler::BpfProgram;
 
 pub use error::AuditError;
 pub use expectation::Expectation;
 pub use report::{Finding, HandleFinding, HandleState, Moment, ProcessSeen, Report, Role, Verdict};
 
+use filters::{Program, as_read};
 use process::Target;
 use procfs::{ProcDir, Unread};
 use scope::Neighbours;
@@ -72,23 +74,44 @@ use vantage::{Vantage, too_old};
 /// It could not be looked at, it ended, or it changed all the time: [`AuditError`].
 /// Nothing is proved then. That a check fails is no error.
 pub fn audit(pid: i32, expectation: &Expectation) -> Result<Report, AuditError> {
-    look(pid, expectation, Neighbours::look)
+    let vantage = Vantage::new()?;
+    let target = open(pid, expectation)?;
+    let known = Known {
+        neighbours: Neighbours::look()?,
+        loaded: Vec::new(),
+    };
+    series::run(&target, expectation, &vantage, &known)
 }
 
 /// The same of a program that this process started a moment ago, in namespaces and a session that
-/// are new: whether others are in these is not looked for, in all threads of the machine.
-pub(crate) fn audit_new(pid: i32, expectation: &Expectation) -> Result<Report, AuditError> {
-    look(pid, expectation, || Ok(Neighbours::default()))
-}
-
-fn look(
+/// are new, and with these filters: whether others are in there is not looked for, in all threads
+/// of the machine, and of these filters it is known what they do.
+pub(crate) fn audit_new(
     pid: i32,
     expectation: &Expectation,
-    neighbours: fn() -> Result<Neighbours, AuditError>,
+    loaded: &[BpfProgram],
 ) -> Result<Report, AuditError> {
     let vantage = Vantage::new()?;
     let target = open(pid, expectation)?;
-    series::run(&target, expectation, &vantage, neighbours)
+    let known = Known {
+        neighbours: Neighbours::default(),
+        loaded: loaded.iter().map(|program| as_read(program)).collect(),
+    };
+    series::run(&target, expectation, &vantage, &known)
+}
+
+/// What is known before the process is looked at.
+struct Known {
+    neighbours: Neighbours,
+    /// A list of filters that was proved when it was made.
+    loaded: Vec<Program>,
+}
+
+/// What is wrong with filters whose supervisor is known.
+#[cfg(test)]
+pub(crate) fn wrong_with(programs: &[BpfProgram]) -> Option<String> {
+    let programs: Vec<_> = programs.iter().map(|program| as_read(program)).collect();
+    filters::let_through(&programs, filters::Ask::Trusted)
 }
 
 /// Takes hold of the process that is meant.

@@ -2,7 +2,7 @@
 //! A process as it is at one look: its threads, descriptor tables, and what they share.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -318,7 +318,6 @@ fn mapped(
 ) -> Result<(Vec<String>, Vec<MappedFile>), Unread> {
     let ranges = map_files(&live.read("maps")?).ok_or_else(|| Unread::nonsense("maps"))?;
     let (mut devices, mut files) = (BTreeSet::new(), BTreeSet::new());
-    let mut private = Vec::new();
     for Mapped { link: path, shared } in ranges {
         let stat = dir.stat(&path)?;
         match way_out(&stat, vantage) {
@@ -326,17 +325,12 @@ fn mapped(
                 devices.insert(device);
             }
             None if stat.kind() == libc::S_IFCHR || stat.device == vantage.memory_files => {}
-            // A library is some ranges.
-            None if !shared && private.contains(&stat) => {}
             None => {
                 files.insert(MappedFile {
                     link: dir.link(&path)?,
                     stat,
                     writes: shared && dir.writes(&path)?,
                 });
-                if !shared {
-                    private.push(stat);
-                }
             }
         }
     }
@@ -365,25 +359,29 @@ pub(super) struct Mapped {
     pub(super) shared: bool,
 }
 
-/// The ranges where files are mapped. That two are of one file the text does not tell:
-/// subvolumes of btrfs have one device number there.
+/// A range of each file and way of mapping it. Device and inode alone do not name one, as
+/// subvolumes of btrfs have one device number there; with a path they do.
 pub(super) fn map_files(maps: &[u8]) -> Option<Vec<Mapped>> {
-    let text = String::from_utf8_lossy(maps);
-    let mut ranges = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let [Some(range), Some(mode), _, _, Some(inode)] = [(); 5].map(|()| fields.next()) else {
+    let mut ranges = BTreeMap::new();
+    for line in maps.split(|byte| *byte == b'\n') {
+        // `from-to rwxp offset device inode   path`
+        let mut fields = line.splitn(6, |byte| *byte == b' ');
+        let [Some(range), Some(mode), _, Some(device), Some(inode), path] =
+            [(); 6].map(|()| fields.next())
+        else {
             continue;
         };
-        if inode != "0" {
-            ranges.push((range, !mode.ends_with('p')));
+        if inode != b"0" {
+            let shared = !mode.ends_with(b"p");
+            let file = (device, inode, path, shared);
+            ranges.entry(file).or_insert(range);
         }
     }
-    let mapped = |(range, shared)| {
-        let link = map_file(range)?;
+    let mapped = ranges.into_iter().map(|((.., shared), range)| {
+        let link = map_file(str::from_utf8(range).ok()?)?;
         Some(Mapped { link, shared })
-    };
-    ranges.into_iter().map(mapped).collect()
+    });
+    mapped.collect()
 }
 
 /// The link to what is mapped: there the addresses have no zeroes in front.
@@ -411,6 +409,27 @@ mod tests {
             map_files(b"400000-40a000 rw-p 00000000 00:00 0 [heap]\n"),
             Some(vec![])
         );
+    }
+
+    #[test]
+    fn each_file_is_there_once_for_each_way_of_mapping_it() {
+        let maps = b"400000-401000 r-xp 00000000 fd:01 77                  /lib/a b
+401000-402000 r--p 00001000 fd:01 77                  /lib/a b
+402000-403000 rw-s 00001000 fd:01 77                  /lib/a b
+403000-404000 r--p 00000000 fd:01 77                  /other
+404000-405000 r--p 00000000 fd:02 77                  /lib/a b
+405000-406000 r--p 00000000 fd:01 78                  /lib/a b
+406000-407000 r--p 00000000 fd:01 78
+407000-408000 rw-p 00000000 00:00 0                   [heap]
+408000-409000 rw-p 00000000 00:00 0
+";
+        let links = map_files(maps)
+            .unwrap()
+            .into_iter()
+            .map(|mapped| mapped.link);
+        let mut begins: Vec<_> = links.map(|link| link[10..13].to_owned()).collect();
+        begins.sort_unstable();
+        assert_eq!(begins, ["400", "402", "403", "404", "405", "406"]);
     }
 
     #[test]

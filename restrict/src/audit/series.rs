@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    Known,
     checks::View,
     error::AuditError,
     expectation::Expectation,
@@ -17,7 +18,6 @@ use super::{
     probe::Candidates,
     process::Target,
     report::{Moment, Report, Verdict},
-    scope::Neighbours,
     vantage::Vantage,
 };
 
@@ -38,9 +38,9 @@ pub(super) fn run(
     target: &Target,
     expectation: &Expectation,
     vantage: &Vantage,
-    neighbours: fn() -> Result<Neighbours, AuditError>,
+    known: &Known,
 ) -> Result<Report, AuditError> {
-    let run = || series(target, expectation, vantage, &neighbours()?);
+    let run = || series(target, expectation, vantage, known);
     if !expectation.filters {
         return run();
     }
@@ -58,7 +58,7 @@ fn series(
     target: &Target,
     expectation: &Expectation,
     vantage: &Vantage,
-    neighbours: &Neighbours,
+    known: &Known,
 ) -> Result<Report, AuditError> {
     let mut candidates = Candidates::default();
     expectation
@@ -69,7 +69,7 @@ fn series(
     let (start, mut unread) = (Instant::now(), 0);
     for looks in 1..=MOST {
         series.looks = looks;
-        match once(target, expectation, vantage, neighbours, &mut candidates) {
+        match once(target, expectation, vantage, known, &mut candidates) {
             Ok(seen) => {
                 unread = 0;
                 let moment = seen.moment;
@@ -113,7 +113,7 @@ fn once(
     target: &Target,
     expectation: &Expectation,
     vantage: &Vantage,
-    neighbours: &Neighbours,
+    known: &Known,
     candidates: &mut Candidates,
 ) -> Result<Seen, Missed> {
     let init = expectation
@@ -134,7 +134,7 @@ fn once(
             all = scope()?;
         }
         snapshot = all.look(vantage, candidates)?;
-        filters = Some(Filters::read(&stopped, &snapshot)?);
+        filters = Some(Filters::read(&stopped, &snapshot, &known.loaded)?);
         moment = Moment::Stopped;
     } else {
         let scope = scope()?;
@@ -151,7 +151,7 @@ fn once(
     let view = View {
         expectation,
         vantage,
-        neighbours,
+        neighbours: &known.neighbours,
         snapshot: &snapshot,
         filters: filters.as_ref(),
         inserted: OnceCell::new(),

@@ -200,8 +200,7 @@ pub(super) fn stat(directory: BorrowedFd<'_>, path: &CStr) -> Result<Stat, Errno
 
 /// Of this machine's file at an absolute path.
 pub(super) fn stat_at(path: &str) -> Option<Stat> {
-    let root = std::fs::File::open("/").ok()?;
-    stat(root.as_fd(), &CString::new(path).ok()?).ok()
+    stat(nix::fcntl::AT_FDCWD, &CString::new(path).ok()?).ok()
 }
 
 /// A socket option that is a number, or a struct of numbers.

@@ -95,6 +95,15 @@ impl Filters {
         Ok(Self { list, last: None })
     }
 
+    /// In the order of loading.
+    pub(crate) fn programs(&self) -> Vec<BpfProgram> {
+        let programs = self
+            .list
+            .iter()
+            .map(|(_, Plain(program) | Asks(program))| program);
+        programs.chain(&self.last).cloned().collect()
+    }
+
     /// Of our init.
     pub(crate) fn for_init(seccomp: bool) -> Result<Self, FilterError> {
         let list = match seccomp {

@@ -3,11 +3,14 @@
 
 use std::path::PathBuf;
 
+use seccompiler::BpfProgram;
+
 use super::{
     error::LaunchError,
     options::{Launch, SealAt},
     plan::Plan,
     record::Record,
+    start::Started,
 };
 use crate::audit::{Expectation, Finding, Report, Role, Verdict, audit_new};
 use crate::confine::{
@@ -138,16 +141,18 @@ impl Plan {
 /// What is to be proved of a QEMU that says that it has given root up.
 pub(crate) struct Promise {
     record: Record,
+    filters: Vec<BpfProgram>,
     /// Where it is then, if `root` is in effect.
     root: Option<(PathBuf, Inode)>,
 }
 
 impl Promise {
-    pub(crate) fn of(plan: &Plan, record: &Record, goal: Option<Inode>) -> Option<Self> {
+    pub(crate) fn of(plan: &Plan, record: &Record, started: &Started) -> Option<Self> {
         let chroot = plan.launch.qemu.as_ref()?.chroot()?;
         Some(Self {
             record: record.clone(),
-            root: goal.map(|goal| (chroot.clone(), goal)),
+            filters: started.filters.programs(),
+            root: started.goal.map(|goal| (chroot.clone(), goal)),
         })
     }
 
@@ -177,7 +182,8 @@ impl Promise {
                 ..expectation
             }
         });
-        let report = expectation.and_then(|expectation| audit_new(self.record.pid, &expectation));
+        let report = expectation
+            .and_then(|expectation| audit_new(self.record.pid, &expectation, &self.filters));
         let report = report.map_err(|error| {
             let reason = format!("QEMU, which has given up root, cannot be audited: {error}");
             MechanismError::new(Mechanism::Fds, reason, "nothing is known of what it keeps")

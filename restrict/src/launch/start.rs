@@ -54,6 +54,8 @@ pub(crate) struct Started {
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) relays: Vec<Relay>,
     pub(crate) notify: Option<UnixDatagram>,
+    /// What it has loaded.
+    pub(crate) filters: Filters,
     /// The directory that a QEMU enters which gives root up.
     pub(crate) goal: Option<qemu::Inode>,
     pub(crate) leaf: Option<Leaf>,
@@ -240,6 +242,7 @@ impl Plan {
             listener: None,
             relays,
             notify: inside.notify,
+            filters,
             goal: inside.goal,
             broker: handles.broker,
             privcmd: handles

@@ -2,6 +2,8 @@
 //! What a filter of another process can answer to a system call of which not everything
 //! is known: each way it can take is followed.
 
+use seccompiler::sock_filter;
+
 /// An instruction, as the kernel has it (`struct sock_filter`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -13,7 +15,6 @@ pub(in crate::audit) struct Instruction {
 }
 
 impl Instruction {
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(in crate::audit) const fn of(code: u16, jt: u8, jf: u8, k: u32) -> Self {
         Self { code, jt, jf, k }
     }
@@ -25,6 +26,12 @@ impl Instruction {
 
 /// A filter.
 pub(in crate::audit) type Program = Vec<Instruction>;
+
+/// One of this process's, as it is read of a thread that has it.
+pub(in crate::audit) fn as_read(program: &[sock_filter]) -> Program {
+    let instruction = |i: &sock_filter| Instruction::of(i.code, i.jt, i.jf, i.k);
+    program.iter().map(instruction).collect()
+}
 
 /// A system call. An argument without a value can be anything.
 #[derive(Clone, Copy, Debug)]

@@ -156,6 +156,18 @@ fn every_call_comes_to_what_the_tables_say() {
     });
 }
 
+/// An audit takes that for granted, of those that a launcher has loaded itself.
+#[test]
+fn of_a_qemus_an_audit_finds_nothing_wrong() {
+    for seccomp in [true, false] {
+        for denied in [Denied::Errno, Denied::Notify] {
+            let programs = Filters::of_qemu(seccomp, denied).unwrap().programs();
+            let wrong = crate::audit::wrong_with(&programs);
+            assert_eq!(wrong, None, "{seccomp} {denied:?}");
+        }
+    }
+}
+
 #[test]
 fn another_architectures_calls_end_it() {
     let ways = ways();
