@@ -7,6 +7,9 @@ mod dom0;
 mod processor;
 mod victim;
 
+use std::fs;
+
+use nix::mount::{MsFlags, mount, umount};
 use xen_restrict_benches::is_trial;
 
 use attacker::{Attacker, Profile};
@@ -17,6 +20,9 @@ use victim::Guest;
 type Row = (&'static str, &'static str, u64, &'static [&'static str]);
 
 const TMP: &[&str] = &["--tmp", "16M"];
+/// Another file system, of 24 MiB.
+const PLACE: &str = "/run/costly";
+const BOUND: &[&str] = &["--bind-rw", PLACE];
 const SEALED: &[&str] = &["--seal-mapping", "--seal-after", "0"];
 const UNFILTERED: &[&str] = &["--without", "seccomp"];
 const NONE: &[&str] = &[];
@@ -26,6 +32,8 @@ const ROWS: &[Row] = &[
     ("memory", "memory", 96, NONE),
     ("files in memory", "memory-files", 96, NONE),
     ("files in /tmp", "tmp", 96, TMP),
+    ("files anywhere", "disk", 96, NONE),
+    ("files in a directory", "disk", 96, BOUND),
     ("page tables", "page-tables", 96 << 10, NONE),
     ("bytes in pipes", "pipes", 96 << 10, NONE),
     ("bytes in sockets", "sockets", 96 << 10, NONE),
@@ -62,6 +70,7 @@ pub(crate) fn compare(words: &str) {
     );
     let idle = Dom0::asked();
     println!("{:76} {:>18.0} {:>14.1}", "(idle)", idle.xl, idle.xenstore);
+    let place = Place::new();
     let rows = ROWS.iter().filter(|row| wanted(row.0));
     let some = if is_trial() { 2 } else { ROWS.len() };
     for (name, what, most, options) in rows.take(some) {
@@ -80,6 +89,32 @@ pub(crate) fn compare(words: &str) {
             );
             drop(attacker);
             profile.reap(&guest.domid);
+            place.empty();
         }
+    }
+}
+
+/// A directory that anybody may write to, and that has bounds of its own, as a disk has.
+struct Place;
+
+impl Place {
+    fn new() -> Self {
+        fs::create_dir_all(PLACE).expect("root's");
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let options = Some("size=24M,mode=1777");
+        mount(Some("costly"), PLACE, Some("tmpfs"), flags, options).expect("mounted");
+        Self
+    }
+
+    fn empty(&self) {
+        for entry in fs::read_dir(PLACE).expect("there").flatten() {
+            fs::remove_file(entry.path()).expect("removed");
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = umount(PLACE);
     }
 }

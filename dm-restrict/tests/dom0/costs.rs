@@ -33,6 +33,7 @@ const ROWS: &[Row] = &[
     ("memory-files", 96, &[], Memory),
     ("page-tables", 96 << 10, &[], Memory),
     ("tmp", 96, &["--tmp", "8M"], Most(8, "ENOSPC")),
+    ("disk", 96, &[], Most(0, "EROFS")),
     ("locks", 1000, &[], Most(0, "EPERM")),
     ("timers", 20_000, &[], Most(4096, "EAGAIN")),
     ("processes", 1000, FEW, Most(31, "EAGAIN")),

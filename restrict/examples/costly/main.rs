@@ -27,6 +27,7 @@ const ROWS: &[Row] = &[
     ("memory", "MiB", memory::anonymous),
     ("memory-files", "MiB", memory::files),
     ("tmp", "MiB", memory::tmp),
+    ("disk", "MiB", memory::disk),
     ("page-tables", "KiB", memory::page_tables),
     ("pipes", "KiB", kernel::pipes),
     ("sockets", "KiB", kernel::sockets),

@@ -2,10 +2,11 @@
 //! Memory of its own, and of the kernel's for its own.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write as _,
     num::NonZeroUsize,
     os::fd::{AsRawFd as _, BorrowedFd},
+    path::PathBuf,
 };
 
 use nix::{
@@ -62,6 +63,26 @@ pub(crate) fn tmp(most: u64) -> Taken {
         number += 1;
         File::create(format!("/tmp/{number}")).map_err(|error| errno(&error))
     })
+}
+
+/// In the first directory, from its root on, where it may.
+pub(crate) fn disk(most: u64) -> Taken {
+    let (mut refusal, mut number) = (None, 0);
+    let mut todo = vec![PathBuf::from("/")];
+    while let Some(place) = todo.pop() {
+        let mut next = || {
+            number += 1;
+            File::create(place.join(format!("costly-{number}"))).map_err(|error| errno(&error))
+        };
+        match next() {
+            Ok(_) => return written(most, next),
+            Err(errno) => refusal = refusal.or(Some(errno)),
+        }
+        let entries = fs::read_dir(&place).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        todo.extend(folders.map(|entry| entry.path()));
+    }
+    Taken(0, refusal)
 }
 
 /// Writes to files as long as they may become, until there is no other one, or no room.
