@@ -176,7 +176,7 @@ impl Reaper {
                     left,
                 });
             }
-            if clean == 0 {
+            if clean == 0 || !sent {
                 thread::sleep(PAUSE);
             }
         }
