@@ -9,7 +9,7 @@ use super::{
     place::Places,
     probe::Candidates,
     process::{Process, Target, parse_status},
-    procfs::Unread,
+    procfs::{ProcDir, Unread},
     report::Role,
     scope,
     vantage::Vantage,
@@ -44,9 +44,22 @@ impl From<AuditError> for Missed {
 pub(super) struct Scope(pub(super) Vec<(Target, Role)>);
 
 impl Scope {
-    pub(super) fn of(asked: &Target, init: Option<i32>, vantage: &Vantage) -> Result<Self, Missed> {
+    /// Where its pid namespace has a /proc, that tells whether others are in there.
+    pub(super) fn of(
+        asked: &Target,
+        init: Option<i32>,
+        vantage: &Vantage,
+        namespace: Option<&ProcDir>,
+    ) -> Result<Self, Missed> {
         let mut scope = Vec::new();
-        for (pid, role) in scope::members(asked.pid, init, vantage)? {
+        let alone = init
+            .zip(namespace)
+            .and_then(|(init, namespace)| scope::alone(asked.pid, init, namespace));
+        let members = match alone {
+            Some(members) => members,
+            None => scope::members(asked.pid, init, vantage)?,
+        };
+        for (pid, role) in members {
             match Target::open(pid) {
                 Ok(target) if role == Role::Program => scope.insert(0, (target, role)),
                 Ok(target) => scope.push((target, role)),

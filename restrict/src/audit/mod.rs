@@ -48,7 +48,7 @@ mod sys;
 mod text;
 mod vantage;
 
-use std::fs;
+use std::{fs, os::fd::OwnedFd};
 
 use nix::errno::Errno;
 use seccompiler::BpfProgram;
@@ -79,23 +79,36 @@ pub fn audit(pid: i32, expectation: &Expectation) -> Result<Report, AuditError> 
     let known = Known {
         neighbours: Neighbours::look()?,
         loaded: Vec::new(),
+        members: None,
     };
     series::run(&target, expectation, &vantage, &known)
 }
 
-/// The same of a program that this process started a moment ago, in namespaces and a session that
-/// are new, and with these filters: whether others are in there is not looked for, in all threads
-/// of the machine, and of these filters it is known what they do.
+/// A program that this process started a moment ago, in namespaces and a session that are new.
+pub(crate) struct New {
+    /// Those that it has loaded.
+    pub(crate) filters: Vec<BpfProgram>,
+    /// A /proc of its pid namespace.
+    pub(crate) members: Option<OwnedFd>,
+}
+
+/// The same of such a program. So whether others are in its namespaces is not looked for, in all
+/// threads of the machine, and of its filters it is known what they do.
 pub(crate) fn audit_new(
     pid: i32,
     expectation: &Expectation,
-    loaded: &[BpfProgram],
+    new: &New,
 ) -> Result<Report, AuditError> {
     let vantage = Vantage::new()?;
     let target = open(pid, expectation)?;
+    let filters = new.filters.iter().map(|program| as_read(program));
+    let members = new.members.as_ref().map(ProcDir::of_namespace);
     let known = Known {
         neighbours: Neighbours::default(),
-        loaded: loaded.iter().map(|program| as_read(program)).collect(),
+        loaded: filters.collect(),
+        members: members
+            .transpose()
+            .map_err(|unread| AuditError::of(pid, unread))?,
     };
     series::run(&target, expectation, &vantage, &known)
 }
@@ -105,6 +118,8 @@ struct Known {
     neighbours: Neighbours,
     /// A list of filters that was proved when it was made.
     loaded: Vec<Program>,
+    /// The /proc of its pid namespace.
+    members: Option<ProcDir>,
 }
 
 /// What is wrong with filters whose supervisor is known.

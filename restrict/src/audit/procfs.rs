@@ -65,6 +65,12 @@ impl ProcDir {
         Ok(Self(fd.map_err(|errno| Unread::of(path, errno))?))
     }
 
+    /// All of /proc, by a mount of it.
+    pub(super) fn of_namespace(mount: &OwnedFd) -> Result<Self, Unread> {
+        let fd = openat(mount, ".", DIRECTORY, Mode::empty());
+        Ok(Self(fd.map_err(|errno| Unread::of("/proc", errno))?))
+    }
+
     /// Of one of its threads.
     pub(super) fn thread(&self, tid: i32) -> Result<Self, Unread> {
         let path = format!("task/{tid}");

@@ -66,6 +66,25 @@ pub(super) fn members(
         .collect())
 }
 
+/// Program and init, if nobody else is in their pid namespace, of which this is the /proc: so it
+/// takes no look at all processes of the machine.
+pub(super) fn alone(pid: i32, init: i32, namespace: &ProcDir) -> Option<BTreeMap<i32, Role>> {
+    // From this process's namespace straight to theirs.
+    let there = |outer| {
+        let dir = ProcDir::of(outer).ok()?;
+        let namespace = dir.namespace(NAMESPACES[PID].1).ok()?;
+        match super::process::parse_status(&dir).ok()?.pids[..] {
+            [seen, there] if seen == outer => Some((namespace, there)),
+            _ => None,
+        }
+    };
+    let ((program_in, program), (init_in, first)) = (there(pid)?, there(init)?);
+    let all = namespace.numbers(".").ok()?;
+    let are_all = all.into_iter().eq(BTreeSet::from([program, first]));
+    let members = BTreeMap::from([(pid, Role::Program), (init, Role::Init)]);
+    (program_in == init_in && are_all).then_some(members)
+}
+
 fn having(table: &Table, is_so: impl Fn(&Row) -> bool) -> BTreeSet<i32> {
     let rows = table.iter().filter(|(_, row)| is_so(row));
     rows.map(|(pid, _)| *pid).collect()
@@ -202,4 +221,79 @@ impl Neighbours {
 fn session_of(pid: i32) -> Option<i32> {
     let text = ProcDir::of(pid).ok()?.read("stat").ok()?;
     Some(Stat::parse(&text)?.session)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        process::{Child, Command},
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    struct Ends(Child);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn children(of: u32) -> Vec<i32> {
+        let path = format!("/proc/{of}/task/{of}/children");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect()
+    }
+
+    /// An init that has so many children in their own pid namespace, and its /proc.
+    fn namespace(script: &str, count: usize) -> (Ends, i32, Vec<i32>, ProcDir) {
+        let mut unshare = Command::new("unshare");
+        unshare.args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-c",
+            script,
+        ]);
+        let unshare = Ends(unshare.spawn().expect("run the tests as root"));
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let [init] = children(unshare.0.id())[..] {
+                let started = children(init.cast_unsigned());
+                if started.len() == count {
+                    let proc = ProcDir::at(&format!("/proc/{init}/root/proc")).unwrap();
+                    return (unshare, init, started, proc);
+                }
+            }
+            assert!(Instant::now() < end, "{script}: it does not start");
+        }
+    }
+
+    #[test]
+    fn who_is_alone_in_a_namespace_is_known_by_its_proc() {
+        let (_ends, init, started, proc) = namespace("sleep 60; true", 1);
+        let program = started[0];
+        let both = BTreeMap::from([(program, Role::Program), (init, Role::Init)]);
+        assert_eq!(alone(program, init, &proc), Some(both));
+        let (_others, other_init, others, others_proc) = namespace("sleep 60 & sleep 60; true", 2);
+        for (pid, init, proc) in [
+            (others[0], other_init, &others_proc),
+            (others[1], other_init, &others_proc),
+            // Not of that namespace, or not its init.
+            (program, init, &others_proc),
+            (program, other_init, &proc),
+            (program, program, &proc),
+            (program, 1, &proc),
+            (program, i32::MAX, &proc),
+        ] {
+            assert_eq!(alone(pid, init, proc), None, "{pid} {init}");
+        }
+    }
 }

@@ -120,7 +120,7 @@ fn once(
         .record
         .as_ref()
         .and_then(|record| record.init_pid);
-    let scope = || Scope::of(target, init, vantage);
+    let scope = || Scope::of(target, init, vantage, known.members.as_ref());
     let (snapshot, filters, moment);
     if expectation.filters {
         let mut stopped = Stopped::default();

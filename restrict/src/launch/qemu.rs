@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use seccompiler::BpfProgram;
-
 use super::{
     error::LaunchError,
     options::{Launch, SealAt},
@@ -12,7 +10,7 @@ use super::{
     record::Record,
     start::Started,
 };
-use crate::audit::{Expectation, Finding, Report, Role, Verdict, audit_new};
+use crate::audit::{Expectation, Finding, New, Report, Role, Verdict, audit_new};
 use crate::confine::{
     Mechanism, MechanismError, Profile,
     capabilities::Set,
@@ -141,17 +139,20 @@ impl Plan {
 /// What is to be proved of a QEMU that says that it has given root up.
 pub(crate) struct Promise {
     record: Record,
-    filters: Vec<BpfProgram>,
+    new: New,
     /// Where it is then, if `root` is in effect.
     root: Option<(PathBuf, Inode)>,
 }
 
 impl Promise {
-    pub(crate) fn of(plan: &Plan, record: &Record, started: &Started) -> Option<Self> {
+    pub(crate) fn of(plan: &Plan, record: &Record, started: &mut Started) -> Option<Self> {
         let chroot = plan.launch.qemu.as_ref()?.chroot()?;
         Some(Self {
             record: record.clone(),
-            filters: started.filters.programs(),
+            new: New {
+                filters: started.filters.programs(),
+                members: started.members.take(),
+            },
             root: started.goal.map(|goal| (chroot.clone(), goal)),
         })
     }
@@ -182,8 +183,8 @@ impl Promise {
                 ..expectation
             }
         });
-        let report = expectation
-            .and_then(|expectation| audit_new(self.record.pid, &expectation, &self.filters));
+        let report =
+            expectation.and_then(|expectation| audit_new(self.record.pid, &expectation, &self.new));
         let report = report.map_err(|error| {
             let reason = format!("QEMU, which has given up root, cannot be audited: {error}");
             MechanismError::new(Mechanism::Fds, reason, "nothing is known of what it keeps")

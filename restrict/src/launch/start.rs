@@ -58,6 +58,8 @@ pub(crate) struct Started {
     pub(crate) filters: Filters,
     /// The directory that a QEMU enters which gives root up.
     pub(crate) goal: Option<qemu::Inode>,
+    /// A /proc of its pid namespace, of a QEMU.
+    pub(crate) members: Option<OwnedFd>,
     pub(crate) leaf: Option<Leaf>,
     /// Who maps grants for the program.
     pub(crate) broker: Option<Broker>,
@@ -129,6 +131,7 @@ struct Inside {
     notify: Option<UnixDatagram>,
     /// Where QEMU will be.
     goal: Option<qemu::Inode>,
+    members: Option<OwnedFd>,
     /// Where init tells that it is confined: looked at last, as both do their work at once.
     init_ready: Option<OwnedFd>,
 }
@@ -244,6 +247,7 @@ impl Plan {
             notify: inside.notify,
             filters,
             goal: inside.goal,
+            members: inside.members,
             broker: handles.broker,
             privcmd: handles
                 .fds
@@ -330,10 +334,16 @@ impl Plan {
             }
             Ok(Some(pid)) => processes.program = Some(pid),
         }
+        // Without it all of the machine's processes are looked at.
+        let members = match goal {
+            Some(_) if own_init => namespaces::proc_of_children().ok(),
+            _ => None,
+        };
         Ok(Inside {
             processes,
             notify,
             goal,
+            members,
             init_ready,
         })
     }

@@ -278,7 +278,7 @@ impl Plan {
         let notifier = notifier.transpose();
         let notifier = notifier.map_err(LaunchError::system("listen to the filter"))?;
         let guest = self.guest_life(&started)?;
-        let promise = Promise::of(self, &record, &started);
+        let promise = Promise::of(self, &record, &mut started);
 
         // From here on the program is prepared, and this process needs little.
         tell(Event::Prepared { pid: record.pid });
