@@ -19,10 +19,7 @@ use nix::{
     unistd::{chroot, fchdir},
 };
 
-use super::{
-    mechanism::{Mechanism, MechanismError},
-    mounts::{Attributes, new_filesystem},
-};
+use super::mechanism::{Mechanism, MechanismError};
 
 /// Mechanism, flag, and the file of /proc/self/ns that leads back.
 const TABLE: [(Mechanism, CloneFlags, &str); 6] = [
@@ -99,15 +96,6 @@ impl Entered {
     }
 }
 
-/// A /proc of the pid namespace for the children to come, mounted nowhere: who has it sees who is
-/// in there, and nobody else.
-pub(crate) fn proc_of_children() -> io::Result<OwnedFd> {
-    let attributes = Attributes::NO_SUID
-        .and(Attributes::NO_DEV)
-        .and(Attributes::NO_EXEC);
-    new_filesystem(c"proc", &[], attributes)
-}
-
 /// Enters a new namespace.
 pub(crate) fn own(mechanism: Mechanism) -> Result<(), MechanismError> {
     let row = TABLE.iter().find(|(m, ..)| *m == mechanism);
@@ -180,28 +168,4 @@ fn failed(mechanism: Mechanism, what: &str, error: &io::Error) -> MechanismError
         _ => format!("or leave it out by `--without {mechanism}`"),
     };
     MechanismError::new(mechanism, format!("{what}: {error}"), remedy)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, os::fd::AsRawFd as _, process::Command, thread};
-
-    use super::*;
-
-    #[test]
-    fn the_proc_of_children_has_these_alone() {
-        // A namespace for the children of this thread.
-        let seen = thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWPID).expect("run the tests as root");
-            let mut first = Command::new("sleep").arg("60").spawn().unwrap();
-            let proc = proc_of_children().unwrap();
-            let entries = fs::read_dir(format!("/proc/self/fd/{}/.", proc.as_raw_fd())).unwrap();
-            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-            let seen: Vec<_> = names.filter(|name| name.parse::<i32>().is_ok()).collect();
-            first.kill().unwrap();
-            first.wait().unwrap();
-            seen
-        });
-        assert_eq!(seen.join().unwrap(), ["1"]);
-    }
 }

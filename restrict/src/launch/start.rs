@@ -10,7 +10,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{ffi::OsStrExt, fs::MetadataExt as _, net::UnixDatagram},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -131,7 +131,6 @@ struct Inside {
     notify: Option<UnixDatagram>,
     /// Where QEMU will be.
     goal: Option<qemu::Inode>,
-    members: Option<OwnedFd>,
     /// Where init tells that it is confined: looked at last, as both do their work at once.
     init_ready: Option<OwnedFd>,
 }
@@ -247,7 +246,7 @@ impl Plan {
             notify: inside.notify,
             filters,
             goal: inside.goal,
-            members: inside.members,
+            members: None,
             broker: handles.broker,
             privcmd: handles
                 .fds
@@ -260,6 +259,11 @@ impl Plan {
             self.ready(init_ready.as_fd())?;
         }
         started.listener = self.ready(started.status.as_fd())?;
+        if let (Some(Proc::ReadOnly), Some(pid)) = (self.proc(), started.processes.program) {
+            // It runs nothing of its own yet.
+            let proc = root::open_path(None, Path::new(&format!("/proc/{pid}/root/proc")));
+            started.members = Some(proc.map_err(LaunchError::system("open the program's /proc"))?);
+        }
         Ok(started)
     }
 
@@ -334,16 +338,10 @@ impl Plan {
             }
             Ok(Some(pid)) => processes.program = Some(pid),
         }
-        // Without it all of the machine's processes are looked at.
-        let members = match goal {
-            Some(_) if own_init => namespaces::proc_of_children().ok(),
-            _ => None,
-        };
         Ok(Inside {
             processes,
             notify,
             goal,
-            members,
             init_ready,
         })
     }
