@@ -47,6 +47,8 @@ pub(crate) struct Console {
     path: PathBuf,
     line: Vec<u8>,
     lines: Vec<String>,
+    /// How many of them there were when the rest came to be for the file only.
+    told: Option<usize>,
     worst: Option<(Trouble, String)>,
 }
 
@@ -57,6 +59,7 @@ impl Console {
             path,
             line: Vec::new(),
             lines: Vec::new(),
+            told: None,
             worst: None,
         })
     }
@@ -112,11 +115,18 @@ impl Console {
         self.worst().is_some_and(|(worst, _)| worst > Trouble::Oops)
     }
 
+    /// What comes from now on is not for an error message.
+    pub(crate) fn end_of_tail(&mut self) {
+        self.told = Some(self.lines.len());
+    }
+
     /// The last lines, for an error message.
     pub(crate) fn tail(&self, count: usize) -> String {
         let partial = String::from_utf8_lossy(&self.line);
-        let mut lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
-        if !partial.is_empty() {
+        let told = self.told.unwrap_or(self.lines.len());
+        let lines = self.lines.iter().take(told);
+        let mut lines: Vec<&str> = lines.map(String::as_str).collect();
+        if !partial.is_empty() && self.told.is_none() {
             lines.push(&partial);
         }
         let from = lines.len().saturating_sub(count);

@@ -151,7 +151,14 @@ fn follow(
             Err(RecvTimeoutError::Timeout) if end == End::Hang && jobs_run => {
                 return Ok(Ok(Outcome { statuses }));
             }
-            Err(RecvTimeoutError::Timeout) => return Ok(Err(Stop::Silent(limits.silence))),
+            Err(RecvTimeoutError::Timeout) => {
+                console.end_of_tail();
+                for question in QUESTIONS {
+                    qemu.console.write_all(question.as_bytes())?;
+                    linger(qemu, console, limits.silence.min(ANSWER))?;
+                }
+                return Ok(Err(Stop::Silent(limits.silence)));
+            }
             Err(RecvTimeoutError::Disconnected) => Event::Closed,
         };
         let bytes = match event {
@@ -236,6 +243,12 @@ fn follow(
 fn is_said(end: End, console: &Console) -> bool {
     matches!(end, End::Console(text) if console.says(text))
 }
+
+/// What a machine that hangs is asked on its console, for its log. Dom0's kernel: to say all
+/// (Ctrl-O begins a SysRq there), and what its tasks wait for; then Xen, which Ctrl-A three times
+/// turns to: registers, dom0's state, domains, run queues, event channels, timers.
+const QUESTIONS: [&str; 2] = ["\x0f9\x0fw\x0ft", "\x01\x01\x01d0qrea"];
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// For how long a machine may go on talking after what we stop it for.
 const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -42,6 +42,7 @@ pub(crate) enum Event {
 pub(crate) struct Qemu {
     pub(crate) child: Child,
     pub(crate) events: Receiver<Event>,
+    pub(crate) console: UnixStream,
     pub(crate) port: UnixStream,
 }
 
@@ -106,7 +107,10 @@ pub(crate) fn command(
              {VECTOR_REGISTERS}{}",
             plan.dom0.xen
         ))
-        .args(["-initrd", "vmlinuz console=hvc0 panic=-1 quiet,root.cpio"])
+        .args([
+            "-initrd",
+            "vmlinuz console=hvc0 panic=-1 quiet sysrq_always_enabled,root.cpio",
+        ])
         .stdout(log.try_clone()?)
         .stderr(log);
     Ok(command)
@@ -130,11 +134,12 @@ pub(crate) fn start(build: impl FnOnce(RawFd, RawFd) -> Result<Command>) -> Resu
     drop(command);
 
     let (sender, events) = mpsc::channel();
-    read_all(console, sender.clone(), Event::Console);
+    read_all(console.try_clone()?, sender.clone(), Event::Console);
     read_all(port.try_clone()?, sender, Event::Port);
     Ok(Qemu {
         child,
         events,
+        console,
         port,
     })
 }

@@ -134,6 +134,27 @@ fn silence_and_endless_talk_are_ended() {
 }
 
 #[test]
+fn a_machine_that_hangs_is_asked_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let heard = folder.path().join("heard");
+    let script = format!(
+        "echo hello >&$1; head -c 2 <&$1 >{}; echo asked >&$1; exec sleep 60",
+        heard.display()
+    );
+    let silence = Limits {
+        silence: SECOND,
+        ..Limits::DEFAULT
+    };
+    let error = play(&script, silence).unwrap_err();
+    // The answer is for the log.
+    assert!(
+        error.contains("  | hello") && !error.contains("asked"),
+        "{error}"
+    );
+    assert_eq!(fs::read(heard).unwrap(), QUESTIONS[0].as_bytes()[..2]);
+}
+
+#[test]
 fn an_early_end_is_an_error() {
     let error = play("exit 3", Limits::DEFAULT).unwrap_err();
     assert!(
