@@ -65,10 +65,13 @@ pub(crate) fn tmp(most: u64) -> Taken {
     })
 }
 
-/// In the first directory, from its root on, where it may.
+/// What a launcher may have named to be written to.
+const NAMED: &str = "/run/costly";
+
+/// In the first directory, from its root on, where it may. It need not be able to list these.
 pub(crate) fn disk(most: u64) -> Taken {
     let (mut refusal, mut number) = (None, 0);
-    let mut todo = vec![PathBuf::from("/")];
+    let mut todo = vec![PathBuf::from(NAMED), PathBuf::from("/")];
     while let Some(place) = todo.pop() {
         let mut next = || {
             number += 1;
