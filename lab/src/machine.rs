@@ -154,7 +154,8 @@ fn follow(
             Err(RecvTimeoutError::Timeout) => {
                 console.end_of_tail();
                 for question in QUESTIONS {
-                    qemu.console.write_all(question.as_bytes())?;
+                    // It may end just now.
+                    let _ = qemu.console.write_all(question.as_bytes());
                     linger(qemu, console, limits.silence.min(ANSWER))?;
                 }
                 return Ok(Err(Stop::Silent(limits.silence)));

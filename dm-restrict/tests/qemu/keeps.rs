@@ -248,6 +248,14 @@ fn nor_a_process_that_is_root_still() {
     let _alone = alone();
     let said = keeping("a-child");
     assert!(said.contains("it starts no process: EPERM"), "{said}");
-    let kept = [("a-child", "was started by it")];
-    is_ended_with(&kept, "without = seccomp\n", &[]);
+    for (settings, says) in [
+        ("without = seccomp\n", "it has started another process"),
+        ("without = seccomp\nwithout = root\n", "was started by it"),
+    ] {
+        let said = keeping_with("a-child", settings, &[]);
+        for part in [says, "the program is ended"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+        assert!(!said.contains("it goes on"), "{said}");
+    }
 }

@@ -52,11 +52,13 @@ impl Scope {
         namespace: Option<&ProcDir>,
     ) -> Result<Self, Missed> {
         let mut scope = Vec::new();
-        let alone = init
-            .zip(namespace)
-            .and_then(|(init, namespace)| scope::alone(asked.pid, init, namespace));
-        let members = match alone {
-            Some(members) => members,
+        let members = match init.zip(namespace) {
+            Some((init, namespace)) => match scope::alone(asked.pid, init, namespace) {
+                Ok(true) => scope::both(asked.pid, init),
+                Ok(false) => return Err(Missed::Changed(scope::OTHERS)),
+                Err(Unread::Gone) => return Err(Missed::Changed("a process ended")),
+                Err(unread) => return Err(Missed::Unread(AuditError::of(asked.pid, unread))),
+            },
             None => scope::members(asked.pid, init, vantage)?,
         };
         for (pid, role) in members {

@@ -92,6 +92,15 @@ pub(crate) struct New {
     pub(crate) members: Option<OwnedFd>,
 }
 
+/// Whether nobody but it and `init` is in its pid namespace.
+pub(crate) fn is_alone(pid: i32, init: i32, new: &New) -> Result<bool, AuditError> {
+    let Some(members) = &new.members else {
+        return Ok(true);
+    };
+    let alone = ProcDir::of_namespace(members).and_then(|proc| scope::alone(pid, init, &proc));
+    alone.map_err(|unread| AuditError::of(pid, unread))
+}
+
 /// The same of such a program. So whether others are in its namespaces is not looked for, in all
 /// threads of the machine, and of its filters it is known what they do.
 pub(crate) fn audit_new(
@@ -102,6 +111,8 @@ pub(crate) fn audit_new(
     let vantage = Vantage::new()?;
     let target = open(pid, expectation)?;
     let filters = new.filters.iter().map(|program| as_read(program));
+    // Where tests have evaluated them.
+    let filters = filters.filter(|_| cfg!(target_arch = "x86_64"));
     let members = new.members.as_ref().map(ProcDir::of_namespace);
     let known = Known {
         neighbours: Neighbours::default(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     error::AuditError,
-    procfs::{ProcDir, processes},
+    procfs::{ProcDir, Unread, number_in, processes},
     report::Role,
     status::Stat,
     vantage::{NAMESPACES, PID, Vantage},
@@ -29,10 +29,12 @@ pub(super) fn members(
     vantage: &Vantage,
 ) -> Result<BTreeMap<i32, Role>, AuditError> {
     let pids = processes().map_err(|source| AuditError::own("/proc", source))?;
-    let table: Table = pids
-        .into_iter()
-        .filter_map(|other| Some((other, row(other, pid)?)))
-        .collect();
+    let failed = |unread| AuditError::of(pid, unread);
+    let rows = pids.into_iter().filter_map(|other| {
+        let row = row(other, pid).map_err(failed).transpose()?;
+        Some(row.map(|row| (other, row)))
+    });
+    let table = rows.collect::<Result<Table, _>>()?;
     let Some(asked) = table.get(&pid) else {
         return Err(AuditError::Ended { pid });
     };
@@ -40,13 +42,19 @@ pub(super) fn members(
     let mut members: BTreeSet<i32> = match namespace {
         Some(own) => having(&table, |row| row.namespace == own),
         // A process whose parent has ended is nobody's child any more.
-        None => match uid(pid).filter(|uid| vantage.is_one_domains(*uid)) {
-            Some(own) => {
+        None => match uid(pid).map_err(failed)? {
+            None => return Err(AuditError::Ended { pid }),
+            Some(own) if vantage.is_one_domains(own) => {
                 let others = others_programs(&table, pid);
-                let same = table.keys().copied().filter(|pid| uid(*pid) == Some(own));
-                same.filter(|pid| !others.contains(pid)).collect()
+                let mut same = BTreeSet::new();
+                for other in table.keys().filter(|other| !others.contains(other)) {
+                    if uid(*other).map_err(failed)? == Some(own) {
+                        same.insert(*other);
+                    }
+                }
+                same
             }
-            None => BTreeSet::new(),
+            Some(_) => BTreeSet::new(),
         },
     };
     members.insert(pid);
@@ -66,23 +74,33 @@ pub(super) fn members(
         .collect())
 }
 
-/// Program and init, if nobody else is in their pid namespace, of which this is the /proc: so it
-/// takes no look at all processes of the machine.
-pub(super) fn alone(pid: i32, init: i32, namespace: &ProcDir) -> Option<BTreeMap<i32, Role>> {
+/// What is said of a program that is not alone.
+pub(super) const OTHERS: &str = "who else is in its pid namespace";
+
+pub(super) fn both(pid: i32, init: i32) -> BTreeMap<i32, Role> {
+    BTreeMap::from([(pid, Role::Program), (init, Role::Init)])
+}
+
+/// Whether nobody else is in their pid namespace, of which this is the /proc: so it takes no look
+/// at all processes of the machine, during which somebody could start and end.
+pub(super) fn alone(pid: i32, init: i32, namespace: &ProcDir) -> Result<bool, Unread> {
+    let kind = NAMESPACES[PID].1;
     // From this process's namespace straight to theirs.
     let there = |outer| {
-        let dir = ProcDir::of(outer).ok()?;
-        let namespace = dir.namespace(NAMESPACES[PID].1).ok()?;
-        match super::process::parse_status(&dir).ok()?.pids[..] {
-            [seen, there] if seen == outer => Some((namespace, there)),
+        let dir = ProcDir::of(outer)?;
+        let number = match super::process::parse_status(&dir)?.pids[..] {
+            [seen, there] if seen == outer => Some(there),
             _ => None,
-        }
+        };
+        Ok((dir.namespace(kind)?, number))
     };
     let ((program_in, program), (init_in, first)) = (there(pid)?, there(init)?);
-    let all = namespace.numbers(".").ok()?;
-    let are_all = all.into_iter().eq(BTreeSet::from([program, first]));
-    let members = BTreeMap::from([(pid, Role::Program), (init, Role::Init)]);
-    (program_in == init_in && are_all).then_some(members)
+    let here = number_in(&namespace.link("1/ns/pid")?, kind);
+    let (Some(program), Some(1)) = (program, first) else {
+        return Ok(false);
+    };
+    let all = namespace.numbers(".")?;
+    Ok(program_in == init_in && here == Some(init_in) && all == [1, program])
 }
 
 fn having(table: &Table, is_so: impl Fn(&Row) -> bool) -> BTreeSet<i32> {
@@ -124,22 +142,39 @@ fn is_first(member: i32, namespace: Option<u64>) -> bool {
 
 /// None if it has ended meanwhile, or is hidden, as process 1 can be, or is the kernel's and
 /// not asked about.
-fn row(pid: i32, asked: i32) -> Option<Row> {
+fn row(pid: i32, asked: i32) -> Result<Option<Row>, Unread> {
     if pid != asked && is_kernels(pid) {
-        return None;
+        return Ok(None);
     }
-    let dir = ProcDir::of(pid).ok()?;
-    Some(Row {
-        parent: Stat::parse(&dir.read("stat").ok()?)?.parent,
-        namespace: dir.namespace(NAMESPACES[PID].1).unwrap_or(0),
-    })
+    let Some(dir) = there(ProcDir::of(pid))? else {
+        return Ok(None);
+    };
+    let Some(text) = there(dir.read("stat"))? else {
+        return Ok(None);
+    };
+    let stat = Stat::parse(&text).ok_or_else(|| Unread::nonsense("stat"))?;
+    Ok(Some(Row {
+        parent: stat.parent,
+        namespace: there(dir.namespace(NAMESPACES[PID].1))?.unwrap_or(0),
+    }))
 }
 
 /// Its real uid.
-fn uid(pid: i32) -> Option<u32> {
-    let dir = ProcDir::of(pid).ok()?;
-    let status = super::process::parse_status(&dir).ok()?;
-    Some(status.uids[0])
+fn uid(pid: i32) -> Result<Option<u32>, Unread> {
+    let Some(dir) = there(ProcDir::of(pid))? else {
+        return Ok(None);
+    };
+    let status = there(super::process::parse_status(&dir))?;
+    Ok(status.map(|status| status.uids[0]))
+}
+
+/// None of what is gone, or hidden.
+fn there<T>(read: Result<T, Unread>) -> Result<Option<T>, Unread> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(Unread::Gone | Unread::Denied(_)) => Ok(None),
+        Err(failed) => Err(failed),
+    }
 }
 
 /// Most of what /proc lists on a machine with little to do.
@@ -280,8 +315,7 @@ mod tests {
     fn who_is_alone_in_a_namespace_is_known_by_its_proc() {
         let (_ends, init, started, proc) = namespace("sleep 60; true", 1);
         let program = started[0];
-        let both = BTreeMap::from([(program, Role::Program), (init, Role::Init)]);
-        assert_eq!(alone(program, init, &proc), Some(both));
+        assert!(alone(program, init, &proc).unwrap());
         let (_others, other_init, others, others_proc) = namespace("sleep 60 & sleep 60; true", 2);
         for (pid, init, proc) in [
             (others[0], other_init, &others_proc),
@@ -290,10 +324,10 @@ mod tests {
             (program, init, &others_proc),
             (program, other_init, &proc),
             (program, program, &proc),
-            (program, 1, &proc),
-            (program, i32::MAX, &proc),
         ] {
-            assert_eq!(alone(pid, init, proc), None, "{pid} {init}");
+            assert!(!alone(pid, init, proc).unwrap(), "{pid} {init}");
         }
+        let gone = alone(program, i32::MAX, &proc);
+        assert!(matches!(gone, Err(Unread::Gone)), "{gone:?}");
     }
 }

@@ -10,7 +10,7 @@ use super::{
     record::Record,
     start::Started,
 };
-use crate::audit::{Expectation, Finding, New, Report, Role, Verdict, audit_new};
+use crate::audit::{Expectation, Finding, New, Report, Role, Verdict, audit_new, is_alone};
 use crate::confine::{
     Mechanism, MechanismError, Profile,
     capabilities::Set,
@@ -167,10 +167,24 @@ impl Promise {
             let remedy = "read its log; it is to be started with -xen-domid-restrict";
             MechanismError::new(Mechanism::Identity, reason, remedy)
         })?;
+        self.is_alone()?;
         if let Some((chroot, goal)) = &self.root {
             close(pid, chroot, *goal)?;
         }
         self.keeps_nothing()
+    }
+
+    /// What it starts from here on is not root.
+    fn is_alone(&self) -> Result<(), MechanismError> {
+        let Record { pid, init_pid, .. } = self.record;
+        let Some(init) = init_pid else { return Ok(()) };
+        let what = match is_alone(pid, init, &self.new) {
+            Ok(true) => return Ok(()),
+            Ok(false) => "it has started another process".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let reason = format!("QEMU has given up root, and may not be alone: {what}");
+        Err(MechanismError::new(Mechanism::PidNs, reason, KEEPS))
     }
 
     /// By an audit. All its threads are stopped for that: so none is in a call that could still

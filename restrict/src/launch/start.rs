@@ -259,7 +259,10 @@ impl Plan {
             self.ready(init_ready.as_fd())?;
         }
         started.listener = self.ready(started.status.as_fd())?;
-        if let (Some(Proc::ReadOnly), Some(pid)) = (self.proc(), started.processes.program) {
+        let model = self.launch.qemu.as_ref().and_then(QemuStart::chroot);
+        if let (Some(_), Some(Proc::ReadOnly), Some(pid)) =
+            (model, self.proc(), started.processes.program)
+        {
             // It runs nothing of its own yet.
             let proc = root::open_path(None, Path::new(&format!("/proc/{pid}/root/proc")));
             started.members = Some(proc.map_err(LaunchError::system("open the program's /proc"))?);
