@@ -134,6 +134,23 @@ fn silence_and_endless_talk_are_ended() {
 }
 
 #[test]
+fn a_machine_that_is_silent_gets_an_interrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    let heard = folder.path().join("heard");
+    let script = format!(
+        "echo '#lab:n:begin 0' >&$2; head -c 1 <&$2 >{}; echo 'lab: end' >&$1
+         printf '#lab:n:end 0 0\\n#lab:n:end 1 0\\n#lab:n:done\\n' >&$2; exec sleep 60",
+        heard.display()
+    );
+    let silence = Limits {
+        silence: 4 * SECOND,
+        ..Limits::DEFAULT
+    };
+    play(&script, silence).unwrap();
+    assert_eq!(fs::read(heard).unwrap(), [0]);
+}
+
+#[test]
 fn a_machine_that_hangs_is_asked_why() {
     let folder = tempfile::tempdir().unwrap();
     let heard = folder.path().join("heard");
