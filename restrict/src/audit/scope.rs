@@ -10,7 +10,7 @@ use super::{
     status::Stat,
     vantage::{NAMESPACES, PID, Vantage},
 };
-use crate::{confine::beginning::beginning, launch};
+use crate::{confine::proc_file::beginning, launch};
 
 /// A line of the machine's process table.
 struct Row {

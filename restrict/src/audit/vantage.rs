@@ -26,7 +26,7 @@ use super::{
     sys::{self, Whom},
 };
 use crate::{
-    confine::{Mechanism, RANGE_BASE, UIDS_IN_RANGE, UserDb},
+    confine::{Mechanism, RANGE_BASE, UIDS_IN_RANGE, UserDb, proc_file::whole},
     device::null_argument,
 };
 use xen_sys::{evtchn, privcmd};
@@ -179,7 +179,8 @@ fn unfiltered(file: BorrowedFd<'_>) -> Result<(), AuditError> {
 
 /// The misc devices whose names the drivers gave under `xen/`.
 fn xen_devices() -> Result<BTreeMap<u32, String>, AuditError> {
-    let text = fs::read_to_string("/proc/misc").map_err(|e| AuditError::own("/proc/misc", e))?;
+    let text = whole("/proc/misc").map_err(|e| AuditError::own("/proc/misc", e))?;
+    let text = String::from_utf8_lossy(&text);
     let row = |line: &str| {
         let (minor, name) = line.trim().split_once(' ')?;
         Some((minor.parse().ok()?, name.strip_prefix("xen/")?.to_owned()))
@@ -189,8 +190,9 @@ fn xen_devices() -> Result<BTreeMap<u32, String>, AuditError> {
 
 fn xenfs() -> Result<Option<FileSystem>, AuditError> {
     // Asked first, as to mount it would load its module.
-    let known = fs::read_to_string("/proc/filesystems")
+    let known = whole("/proc/filesystems")
         .map_err(|source| AuditError::own("/proc/filesystems", source))?;
+    let known = String::from_utf8_lossy(&known);
     if !known
         .lines()
         .any(|line| line.split_whitespace().last() == Some("xenfs"))

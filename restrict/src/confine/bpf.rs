@@ -110,42 +110,51 @@ pub(super) fn compile_before(
 }
 
 /// Answers every number, by halving: what is loaded and what is run for a call stay short,
-/// where a list of all numbers would be thousands of instructions. From `end` on the
-/// answer is that of `end`. It follows another program, which knows the architecture.
-pub(super) fn by_number(end: u32, answer: impl Fn(u32) -> Answer) -> BpfProgram {
+/// where a list of all numbers would be thousands of instructions. `answers` are those of 0
+/// and so on, `then` is that of all that follow. It follows another program, which knows the
+/// architecture.
+pub(super) fn by_number(answers: impl Iterator<Item = Answer>, then: Answer) -> BpfProgram {
     let mut ranges: Vec<(u32, Answer)> = Vec::new();
-    for number in 0..=end {
-        let answer = answer(number);
+    for (number, answer) in (0..).zip(answers.chain([then])) {
         if ranges.last().is_none_or(|(_, last)| *last != answer) {
             ranges.push((number, answer));
         }
     }
-    let load = statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0);
-    std::iter::once(load).chain(halves(&ranges)).collect()
+    let mut program = Vec::new();
+    halves(&ranges, &mut program);
+    program.push(statement(
+        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+        0,
+        0,
+        0,
+    ));
+    program.reverse();
+    program
 }
 
-/// The first begins at 0, each ends where the next begins.
-fn halves(ranges: &[(u32, Answer)]) -> BpfProgram {
+/// The first begins at 0, each ends where the next begins. Written from its end on, as a jump
+/// is as long as what it jumps over.
+fn halves(ranges: &[(u32, Answer)], backwards: &mut BpfProgram) {
     const AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
     if let [(_, answer)] = ranges {
-        return vec![statement(RETURN, 0, 0, answer.value())];
+        backwards.push(statement(RETURN, 0, 0, answer.value()));
+        return;
     }
     let (low, high) = ranges.split_at(ranges.len() / 2);
     let Some((begin, _)) = high.first() else {
-        return Vec::new();
+        return;
     };
-    let low = halves(low);
-    let mut program = match u8::try_from(low.len()) {
-        Ok(distance) => vec![statement(AT_LEAST, distance, 0, *begin)],
-        Err(_) => {
-            let distance = u32::try_from(low.len()).unwrap_or(u32::MAX);
-            let far = statement(libc::BPF_JMP | libc::BPF_JA, 0, 0, distance);
-            vec![statement(AT_LEAST, 0, 1, *begin), far]
-        }
-    };
-    program.extend(low);
-    program.extend(halves(high));
-    program
+    halves(high, backwards);
+    let end = backwards.len();
+    halves(low, backwards);
+    let distance = backwards.len() - end;
+    if let Ok(distance) = u8::try_from(distance) {
+        backwards.push(statement(AT_LEAST, distance, 0, *begin));
+    } else {
+        let distance = u32::try_from(distance).unwrap_or(u32::MAX);
+        backwards.push(statement(libc::BPF_JMP | libc::BPF_JA, 0, 0, distance));
+        backwards.push(statement(AT_LEAST, 0, 1, *begin));
+    }
 }
 
 /// The kernel's `BPF_MAXINSNS`.

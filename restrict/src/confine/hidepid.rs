@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether /proc shows processes of others (`hidepid`, proc(5)), by the way it is mounted.
 
-use std::{fs, io};
+use std::io;
 
 use nix::unistd::{getegid, getgroups};
+
+use super::proc_file::whole;
 
 /// Who sees them there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(super) enum Shown {
 
 /// Whether this process sees all only with CAP_SYS_PTRACE.
 pub(super) fn takes_ptrace() -> io::Result<bool> {
-    match shown(&fs::read("/proc/thread-self/mountinfo")?) {
+    match shown(&whole("/proc/thread-self/mountinfo")?) {
         Shown::All => Ok(false),
         Shown::Tracers => Ok(true),
         Shown::Group(gid) => {

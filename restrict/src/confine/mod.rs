@@ -6,7 +6,6 @@
 //! [`Seal`] to the process that calls it.
 
 mod arguments;
-pub(crate) mod beginning;
 mod bpf;
 #[cfg(test)]
 pub(crate) mod by_hand;
@@ -33,6 +32,7 @@ pub(crate) mod not_sent;
 pub(crate) mod notify;
 pub(crate) mod only_files;
 pub(crate) mod parent_death;
+pub(crate) mod proc_file;
 pub(crate) mod qemu;
 mod reap;
 pub(crate) mod renamers;

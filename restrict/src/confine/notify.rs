@@ -8,7 +8,7 @@
 //! [`Notifier::in_flight`] is empty.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -23,7 +23,9 @@ use nix::{
 };
 
 use super::{
-    arguments, qemu,
+    arguments,
+    proc_file::whole,
+    qemu,
     syscalls::{self, Verdict},
     xen_requests::{self, Mapping},
 };
@@ -67,14 +69,23 @@ struct Held {
     thread: u32,
 }
 
+/// What waited.
+enum Received {
+    Nothing,
+    Call(libc::seccomp_notif),
+    End,
+}
+
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Served {
-    /// None waited, or it was let through.
-    Nothing,
+    /// It was let through, or done in the caller's place; or there was none.
+    Answered,
     Refused(Denial),
     /// It asks to be root again. See [`Notifier::release`].
     Held,
+    /// No process is left that could make one.
+    Over,
 }
 
 impl Notifier {
@@ -143,8 +154,10 @@ impl Notifier {
     /// The listener's: it is of no use any more, and the calls fail with ENOSYS when it
     /// is dropped.
     pub(crate) fn serve(&mut self) -> io::Result<Served> {
-        let Some(call) = self.receive()? else {
-            return Ok(Served::Nothing);
+        let call = match self.receive()? {
+            Received::Call(call) => call,
+            Received::Nothing => return Ok(Served::Answered),
+            Received::End => return Ok(Served::Over),
         };
         let root_again = qemu::asks_for_root(&call.data);
         if self.holds && root_again {
@@ -163,7 +176,7 @@ impl Notifier {
         if !root_again && self.is_let_through(&call.data) && self.remember(call.pid) {
             return self
                 .answer(call.id, Answer::LetThrough)
-                .map(|()| Served::Nothing);
+                .map(|()| Served::Answered);
         }
         let denial = Denial::of(&call.data, call.pid);
         self.answer(call.id, Answer::Fails(denial.errno))?;
@@ -179,14 +192,6 @@ impl Notifier {
             Some(held) => self.answer(held.id, Answer::Fails(Errno::EPERM)),
             None => Ok(()),
         }
-    }
-
-    /// No process is left that could ask.
-    pub(crate) fn is_over(&self) -> bool {
-        let mut listener = [PollFd::new(self.listener.as_fd(), PollFlags::empty())];
-        let polled = poll(&mut listener, PollTimeout::ZERO);
-        let events = listener[0].revents().unwrap_or(PollFlags::empty());
-        polled.is_ok() && events.contains(PollFlags::POLLHUP)
     }
 
     /// From here on no request of the set-up phase is let through.
@@ -230,15 +235,16 @@ impl Notifier {
         can
     }
 
-    fn receive(&mut self) -> io::Result<Option<libc::seccomp_notif>> {
+    fn receive(&mut self) -> io::Result<Received> {
         // Without one waiting, the request below would wait.
         let mut waiting = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
         poll(&mut waiting, PollTimeout::ZERO)?;
-        if !waiting[0]
-            .revents()
-            .is_some_and(|events| events.contains(PollFlags::POLLIN))
-        {
-            return Ok(None);
+        let events = waiting[0].revents().unwrap_or(PollFlags::empty());
+        if !events.contains(PollFlags::POLLIN) {
+            return Ok(match events.contains(PollFlags::POLLHUP) {
+                true => Received::End,
+                false => Received::Nothing,
+            });
         }
         self.request.fill(0);
         let into = self.request.as_mut_ptr();
@@ -253,9 +259,11 @@ impl Notifier {
         match Errno::result(result) {
             // SAFETY: the buffer is as large as the struct at least, aligned to 8, and
             // initialised; any bytes are a value of it.
-            Ok(_) => Ok(Some(unsafe { into.cast::<libc::seccomp_notif>().read() })),
+            Ok(_) => Ok(Received::Call(unsafe {
+                into.cast::<libc::seccomp_notif>().read()
+            })),
             // The caller was killed, or a signal came for us.
-            Err(Errno::ENOENT | Errno::EINTR) => Ok(None),
+            Err(Errno::ENOENT | Errno::EINTR) => Ok(Received::Nothing),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -329,8 +337,11 @@ pub(super) fn low_half(argument: u64) -> u32 {
 }
 
 fn is_inside(thread: u32, until_sealed: fn(u32) -> bool, numbers: fn(i32) -> bool) -> bool {
-    match fs::read_to_string(format!("/proc/{thread}/syscall")) {
-        Ok(call) => may_be_inside(&call, until_sealed) || is_in_one(&call, numbers),
+    match whole(format!("/proc/{thread}/syscall")) {
+        Ok(call) => {
+            let call = String::from_utf8_lossy(&call);
+            may_be_inside(&call, until_sealed) || is_in_one(&call, numbers)
+        }
         // Not to be looked at, or (without /proc, or hidden there) not to be seen.
         Err(_) => exists(thread),
     }

@@ -20,9 +20,9 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
-    beginning::beginning,
     hidepid,
     identity::{ADD_REAPER, Identity, IdentityError, REAPER, Rule, allowed, not_subordinate},
+    proc_file::{beginning, whole},
     scheduling::Ahead,
     sender::{self, Signal, Step},
     userdb::{UserDb, UserDbError},
@@ -135,7 +135,8 @@ impl Reaper {
     ///
     /// A process counts while one of its threads lives and has the uid as its real,
     /// effective or saved one; what has ended and was not waited for (a zombie) does
-    /// not. Two looks at /proc in a row must find none, the last of them after a kill.
+    /// not. A look at /proc must find none after a kill: what the kill reached forks no more,
+    /// as the kernel sends it to all of them at once, and lets no fork end in between.
     ///
     /// With CAP_SYS_NICE the calling thread is scheduled in real time meanwhile (`SCHED_RR`),
     /// before all that could be reaped.
@@ -148,6 +149,19 @@ impl Reaper {
     /// all processes, the child did not get exactly its credentials (nothing is
     /// sent then), or processes were left when time was up.
     pub fn reap(&self) -> Result<Reaped, ReapError> {
+        let looked = |reaper: &Self| processes_of(reaper.target).map(|found| found.len());
+        self.reap_after(looked)
+    }
+
+    /// The same, where none is expected: nobody asks how many there were.
+    pub(crate) fn leave_none(&self) -> Result<(), ReapError> {
+        self.reap_after(|_| Ok(0)).map(drop)
+    }
+
+    fn reap_after(
+        &self,
+        look: impl Fn(&Self) -> Result<usize, ReapError>,
+    ) -> Result<Reaped, ReapError> {
         let deadline = Instant::now() + self.timeout;
         sees_all()?;
         let _lock = self.lock(deadline)?;
@@ -156,13 +170,11 @@ impl Reaper {
         if ahead.is_none() {
             self.send(Signal::Kill)?;
         }
-        let found = processes_of(self.target)?.len();
-        let mut clean = u32::from(found == 0);
+        let found = look(self)?;
         for rounds in 1.. {
             let sent = self.send(Signal::Kill)?;
             let left = processes_of(self.target)?;
-            clean = if left.is_empty() { clean + 1 } else { 0 };
-            if clean >= 2 && sent {
+            if left.is_empty() && sent {
                 return Ok(Reaped {
                     uid: self.target,
                     found,
@@ -176,9 +188,7 @@ impl Reaper {
                     left,
                 });
             }
-            if clean == 0 || !sent {
-                thread::sleep(PAUSE);
-            }
+            thread::sleep(PAUSE);
         }
         unreachable!("the loop has no end")
     }
@@ -285,7 +295,7 @@ pub(crate) fn sees_all() -> Result<(), ReapError> {
     if this != Path::new(&std::process::id().to_string()) {
         return Err(ReapError::ForeignProc);
     }
-    let status = fs::read("/proc/thread-self/status").map_err(proc)?;
+    let status = whole("/proc/thread-self/status").map_err(proc)?;
     let capabilities = field(&status, "CapEff:")
         .and_then(|hex| u64::from_str_radix(hex, 16).ok())
         .ok_or_else(|| proc(io::ErrorKind::InvalidData.into()))?;

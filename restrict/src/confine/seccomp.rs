@@ -19,10 +19,7 @@
 //! A descriptor can be sent over a local socket to a process without a filter, where
 //! somebody receives it: the namespaces and Landlock leave nobody.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Write},
-};
+use std::fmt::{self, Write};
 
 use seccompiler::{BackendError, BpfProgram, SeccompRule};
 
@@ -94,15 +91,9 @@ fn by_table(
 
 /// A number that is in no table is `Missing`, and has no name.
 pub(super) fn numbers(arch: Arch, answer: impl Fn(Verdict, &str) -> Answer) -> BpfProgram {
-    let known: BTreeMap<u32, _> = syscalls::all()
-        .filter_map(|(verdict, call)| {
-            let number = u32::try_from(call.number(arch)?).ok()?;
-            Some((number, answer(verdict, call.name)))
-        })
-        .collect();
-    let unknown = answer(Verdict::Missing, "");
-    let end = known.last_key_value().map_or(0, |(last, _)| last + 1);
-    by_number(end, |number| known.get(&number).copied().unwrap_or(unknown))
+    let known = syscalls::by_numbers(arch).into_iter();
+    let known = known.map(|(verdict, name)| answer(verdict, name.unwrap_or_default()));
+    by_number(known, answer(Verdict::Missing, ""))
 }
 
 /// What our init needs once it is confined: to wait for children, and for the supervisor's end.

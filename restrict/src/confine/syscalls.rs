@@ -10,6 +10,8 @@ mod refused;
 pub(super) use allowed::ALLOWED;
 pub(super) use refused::{MISSING, REFUSED};
 
+use std::sync::LazyLock;
+
 use super::bpf::Arch;
 
 /// System calls of one kind.
@@ -84,15 +86,34 @@ pub(super) fn all() -> impl Iterator<Item = (Verdict, &'static Syscall)> {
     groups.flat_map(|(verdict, group)| group.calls.iter().map(move |call| (verdict, call)))
 }
 
+/// What a call comes to, and its name.
+type Known = (Verdict, Option<&'static str>);
+
+/// A number that nobody knew when this was written.
+const UNKNOWN: Known = (Verdict::Missing, None);
+
+/// Of each number, up to the last that is known.
+pub(super) fn by_numbers(arch: Arch) -> Vec<Known> {
+    let mut known = Vec::new();
+    for (verdict, call) in all() {
+        if let Some(at) = call
+            .number(arch)
+            .and_then(|number| usize::try_from(number).ok())
+        {
+            known.resize(known.len().max(at + 1), UNKNOWN);
+            known[at] = (verdict, Some(call.name));
+        }
+    }
+    known
+}
+
 /// The call of this number here, and what comes of it. A number that nobody knew when
 /// this was written is `Missing`.
-pub(super) fn by_number(number: i32) -> (Verdict, Option<&'static str>) {
-    let found =
-        Arch::NATIVE.and_then(|arch| all().find(|(_, call)| call.number(arch) == Some(number)));
-    match found {
-        Some((verdict, call)) => (verdict, Some(call.name)),
-        None => (Verdict::Missing, None),
-    }
+pub(super) fn by_number(number: i32) -> Known {
+    static HERE: LazyLock<Vec<Known>> =
+        LazyLock::new(|| Arch::NATIVE.map(by_numbers).unwrap_or_default());
+    let at = usize::try_from(number).ok();
+    at.and_then(|at| HERE.get(at)).copied().unwrap_or(UNKNOWN)
 }
 
 #[cfg(test)]

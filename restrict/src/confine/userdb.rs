@@ -11,6 +11,8 @@ use nix::{
     unistd::{Uid, User},
 };
 
+use super::proc_file::rest;
+
 const PASSWD: &str = "/etc/passwd";
 const SUBUID: &str = "/etc/subuid";
 /// More than any file that an administrator keeps by hand.
@@ -203,9 +205,8 @@ fn not_found_is_none(answer: nix::Result<Option<User>>) -> Result<Option<User>, 
 }
 
 fn read(file: &'static str) -> Result<Vec<u8>, UserDbError> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut bytes))
+    let bytes = File::open(file)
+        .and_then(|file| rest(file.take(MAX_FILE + 1)))
         .map_err(|source| UserDbError::Read { file, source })?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(UserDbError::TooLarge { file });

@@ -84,8 +84,8 @@ impl Connection {
             ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(None),
             _ => Err(error),
         };
-        if self.answer.is_empty() {
-            let mut bytes = [0; LONGEST];
+        let mut bytes = [0; LONGEST];
+        while self.answer.is_empty() {
             let room = &mut bytes[..self.message.missing()];
             // Descriptors that come with it are dropped by the kernel.
             let length = match self.socket.read(room).map(Some).or_else(later)? {

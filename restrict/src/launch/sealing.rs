@@ -131,17 +131,21 @@ impl Sealing {
         self.notifier.as_mut().map_or(Ok(()), Notifier::release)
     }
 
+    /// Answers in xenstored's place.
+    pub(crate) fn serve_store(&mut self) {
+        self.store.advance();
+    }
+
     /// Answers one of the filter's questions. An error ends them: they are refused.
     pub(crate) fn serve(&mut self) -> io::Result<Served> {
-        self.store.advance();
         let Some(notifier) = &mut self.notifier else {
-            return Ok(Served::Nothing);
+            return Ok(Served::Answered);
         };
         let served = notifier.serve();
         if let Some(connection) = notifier.take_connection() {
             self.store.add(connection);
         }
-        if served.is_err() || (matches!(served, Ok(Served::Nothing)) && notifier.is_over()) {
+        if matches!(served, Err(_) | Ok(Served::Over)) {
             self.notifier = None;
             self.store = NoStore::default();
             if !matches!(self.state, State::Sealed) {

@@ -42,7 +42,9 @@ use crate::confine::{
     cgroup::{Leaf, remove_stale},
     fds::null,
     named::{self, Copied},
-    namespaces, qemu,
+    namespaces,
+    proc_file::whole,
+    qemu,
     root::{self, Change, Proc},
     xen_requests::Mapping,
 };
@@ -232,11 +234,9 @@ impl Plan {
         let left = entered.leave();
         let inside = inside?;
         left?;
-        let children = [inside.processes.init, inside.processes.program];
-        children
-            .into_iter()
-            .flatten()
-            .try_for_each(as_killable_as_others)?;
+        as_killable_as_others([inside.processes.init, inside.processes.program]).map_err(
+            LaunchError::system("let the program be killed when memory runs out"),
+        )?;
 
         let mut started = Started {
             processes: inside.processes,
@@ -547,22 +547,25 @@ fn writes(pid: i32, number: i32) -> bool {
 
 /// Field 22 of `/proc/PID/stat`; field 2 may hold anything, but ends with the last `)`.
 fn start_time(pid: i32) -> io::Result<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    let stat = whole(format!("/proc/{pid}/stat"))?;
     let stat = String::from_utf8_lossy(&stat);
     stat.rsplit_once(')')
         .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok())
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// When memory runs out. A child has what the launcher has, which may be protected.
-fn as_killable_as_others(pid: Pid) -> Result<(), LaunchError> {
-    let path = format!("/proc/{pid}/oom_score_adj");
-    let failed = LaunchError::system("let the program be killed when memory runs out");
-    let now = fs::read_to_string(&path).map_err(&failed)?;
-    match now.trim().parse::<i32>() {
-        Ok(score) if score < 0 => fs::write(&path, "0").map_err(failed),
-        _ => Ok(()),
+/// When memory runs out. Children have what the launcher has, which may be protected.
+fn as_killable_as_others(children: [Option<Pid>; 2]) -> io::Result<()> {
+    let ours = whole("/proc/self/oom_score_adj")?;
+    let ours = str::from_utf8(&ours)
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok());
+    if ours.is_none_or(|score| score < 0) {
+        for pid in children.into_iter().flatten() {
+            fs::write(format!("/proc/{pid}/oom_score_adj"), "0")?;
+        }
     }
+    Ok(())
 }
 
 fn forked(what: &'static str) -> Result<Option<Pid>, LaunchError> {

@@ -33,7 +33,7 @@ use super::{
     sealing::Sealing,
     signals,
     start::Started,
-    watch::Watch,
+    watch::{GUEST, Watch},
     wire, with_causes,
 };
 use crate::{
@@ -235,7 +235,7 @@ impl Plan {
         let Some(identity) = self.reaped() else {
             return Ok(());
         };
-        Reaper::new(identity, &UserDb::from_system()?, RUN_DIR)?.reap()?;
+        Reaper::new(identity, &UserDb::from_system()?, RUN_DIR)?.leave_none()?;
         Ok(())
     }
 
@@ -323,7 +323,7 @@ impl Plan {
             heard: ToPassOn::default(),
             log_denied: self.launch.log_denied,
             guest,
-            look_at_guest: Instant::now(),
+            look_at_guest: Instant::now() + GUEST,
             overseer,
             tell,
         };

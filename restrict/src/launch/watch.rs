@@ -36,11 +36,38 @@ use crate::{
 };
 
 /// How often it is looked whether the guest is there.
-const GUEST: Duration = Duration::from_secs(1);
+pub(super) const GUEST: Duration = Duration::from_secs(1);
 
 /// What there can be to wait for: signals, two of the program's output, two for grants, the
 /// filter, what it says of itself, nine for control, and what a QEMU takes for xenstored.
 const MOST_FDS: usize = 16 + MOST_CONNECTIONS;
+
+/// Whose a descriptor is that is waited for.
+#[derive(Clone, Copy)]
+enum Source {
+    Released,
+    Grants,
+    Signals,
+    Output,
+    Filter,
+    Store,
+    Said,
+    Control,
+}
+
+/// Who has something to do.
+#[derive(Default)]
+struct Due {
+    grants: Ready,
+    signals: bool,
+    output: bool,
+    filter: bool,
+    store: bool,
+    said: bool,
+    control: bool,
+    /// Whether anybody but the broker has, or it is time.
+    others: bool,
+}
 
 /// The supervisor's state while the program runs.
 pub(crate) struct Watch<'a> {
@@ -64,20 +91,24 @@ pub(crate) struct Watch<'a> {
 impl Watch<'_> {
     pub(crate) fn until_ended(mut self, signals: &SignalFd) -> Ended {
         let ended = loop {
-            let (ready, others) = self.wait(signals);
-            self.serve_grants(ready);
-            if !others {
+            let due = self.wait(signals);
+            self.serve_grants(due.grants);
+            if !due.others {
                 continue;
             }
-            if let Some(ended) = self.signals(signals) {
+            if due.signals
+                && let Some(ended) = self.signals(signals)
+            {
                 break ended;
             }
-            self.serve();
-            for relay in &mut self.started.relays {
-                relay.advance();
+            self.serve(&due);
+            if due.output {
+                for relay in &mut self.started.relays {
+                    relay.advance();
+                }
             }
-            self.hear();
-            self.seal();
+            self.hear(due.said);
+            self.seal(due.control);
             self.look_at_guest();
         };
         self.started.processes.end();
@@ -94,25 +125,29 @@ impl Watch<'_> {
         ended
     }
 
-    /// Until there is something to do: for the broker, and whether for others. Nothing is
-    /// allocated: each request for grants comes by way of here.
-    fn wait(&self, signals: &SignalFd) -> (Ready, bool) {
+    /// Until there is something to do. Nothing is allocated: each request for grants comes by
+    /// way of here.
+    fn wait(&self, signals: &SignalFd) -> Due {
         let readable = |fd| (fd, PollFlags::POLLIN);
-        let relays = self.started.relays.iter().filter_map(|relay| relay.wants());
-        let notify = self.started.notify.iter();
-        let others = std::iter::once(readable(signals.as_fd()))
-            .chain(relays)
-            .chain(self.sealing.fd().map(readable))
-            .chain(self.sealing.wants())
-            .chain(notify.map(|socket| readable(socket.as_fd())))
-            .chain(self.control.iter().flat_map(Control::fds).map(readable));
-        let (mut brokers, mut used) = (0, 0);
+        let of = |source: Source| move |fd| (source, fd);
         let grants = self.started.broker.iter().flat_map(Broker::fds);
-        let mut all = grants.map(|fd| (fd, 1)).chain(others.map(|fd| (fd, 0)));
-        let mut fds: [_; MOST_FDS] = std::array::from_fn(|_| match all.next() {
-            Some(((fd, flags), is_brokers)) => {
-                used += 1;
-                brokers += is_brokers;
+        let grants = [Source::Released, Source::Grants].into_iter().zip(grants);
+        let relays = self.started.relays.iter().filter_map(|relay| relay.wants());
+        let filter = self.sealing.fd().map(readable);
+        let notify = self.started.notify.iter();
+        let notify = notify.map(|socket| readable(socket.as_fd()));
+        let control = self.control.iter().flat_map(Control::fds).map(readable);
+        let mut all = grants
+            .chain([(Source::Signals, readable(signals.as_fd()))])
+            .chain(relays.map(of(Source::Output)))
+            .chain(filter.map(of(Source::Filter)))
+            .chain(self.sealing.wants().map(of(Source::Store)))
+            .chain(notify.map(of(Source::Said)))
+            .chain(control.map(of(Source::Control)));
+        let (mut sources, mut used) = ([Source::Signals; MOST_FDS], 0);
+        let mut fds: [_; MOST_FDS] = std::array::from_fn(|at| match all.next() {
+            Some((source, (fd, flags))) => {
+                (sources[at], used) = (source, at + 1);
                 PollFd::new(fd, flags)
             }
             None => PollFd::new(signals.as_fd(), PollFlags::empty()),
@@ -126,17 +161,29 @@ impl Watch<'_> {
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
-        // An error shows again in what follows, or was a signal.
-        let _ = poll(fds, timeout);
-        let due = next.is_some_and(|at| at <= Instant::now());
-        let (brokers, others) = fds.split_at(brokers);
-        let woken = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
-        let ready = Ready {
-            released: brokers.first().is_some_and(woken),
-            socket: brokers.get(1).is_some_and(woken),
-        };
-        let any = ready != Ready::default();
-        (ready, !any || due || others.iter().any(woken))
+        let polled = poll(fds, timeout);
+        let mut due = Due::default();
+        for (source, fd) in sources.iter().zip(fds) {
+            let woken = fd.any().unwrap_or(true);
+            let wakes = match source {
+                Source::Released => &mut due.grants.released,
+                Source::Grants => &mut due.grants.socket,
+                Source::Signals => &mut due.signals,
+                Source::Output => &mut due.output,
+                Source::Filter => &mut due.filter,
+                Source::Store => &mut due.store,
+                Source::Said => &mut due.said,
+                Source::Control => &mut due.control,
+            };
+            *wakes |= woken;
+            due.others |= woken && !matches!(source, Source::Released | Source::Grants);
+        }
+        // An error shows again when the program is looked at, or was a signal.
+        let timed = polled.map_or(true, |woken| woken == 0);
+        if timed || next.is_some_and(|at| at <= Instant::now()) {
+            (due.signals, due.others) = (true, true);
+        }
+        due
     }
 
     /// Answers the program's requests for grants.
@@ -180,10 +227,17 @@ impl Watch<'_> {
         Some(ended)
     }
 
-    /// Answers the filter.
-    fn serve(&mut self) {
+    /// Answers the filter, and as xenstored.
+    fn serve(&mut self, due: &Due) {
         let looked = self.sealing.may_look();
-        match self.sealing.serve() {
+        if due.store {
+            self.sealing.serve_store();
+        }
+        let served = match due.filter {
+            true => self.sealing.serve(),
+            false => Ok(Served::Answered),
+        };
+        match served {
             // Only who asked for it: the program can make any number of them.
             Ok(Served::Refused(denial)) if self.log_denied => {
                 (self.tell)(Event::Denied(denial.to_string()));
@@ -204,8 +258,8 @@ impl Watch<'_> {
         }
     }
 
-    fn hear(&mut self) {
-        if let Some(socket) = &self.started.notify {
+    fn hear(&mut self, said: bool) {
+        if let (Some(socket), true) = (&self.started.notify, said) {
             let heard = notify::hear(socket);
             self.heard.add(heard);
             if heard.ready || heard.sealed {
@@ -220,8 +274,8 @@ impl Watch<'_> {
     }
 
     /// Somebody wants it sealed, or it is time, or it is done.
-    fn seal(&mut self) {
-        let ordered = self.control.as_mut().is_some_and(Control::advance);
+    fn seal(&mut self, control: bool) {
+        let ordered = control && self.control.as_mut().is_some_and(Control::advance);
         let outcome = match ordered {
             true => self.sealing.begin(),
             false => self.sealing.advance(),

@@ -4,13 +4,13 @@
 
 use std::{
     ffi::OsString,
-    fs,
     os::unix::ffi::OsStringExt,
     path::{Component, Path, PathBuf},
 };
 
 use super::{absent, failed};
 use crate::confine::mechanism::MechanismError;
+use crate::confine::proc_file::whole;
 
 const CGROUP: &str = "/proc/thread-self/cgroup";
 const MOUNTS: &str = "/proc/thread-self/mountinfo";
@@ -26,7 +26,7 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn find() -> Result<Self, MechanismError> {
-        let text = fs::read(CGROUP).map_err(|error| failed(format!("read {CGROUP}"), &error))?;
+        let text = whole(CGROUP).map_err(|error| failed(format!("read {CGROUP}"), &error))?;
         Self::parse(&text).ok_or_else(|| {
             absent(
                 "the kernel has no control groups of version 2",
@@ -61,7 +61,7 @@ impl Own {
 
     /// The folders that may be its group: one for each place where the hierarchy is mounted.
     pub(super) fn folders(&self) -> Result<Vec<PathBuf>, MechanismError> {
-        let text = fs::read(MOUNTS).map_err(|error| failed(format!("read {MOUNTS}"), &error))?;
+        let text = whole(MOUNTS).map_err(|error| failed(format!("read {MOUNTS}"), &error))?;
         Ok(folders(&text, &self.group))
     }
 }

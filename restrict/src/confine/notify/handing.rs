@@ -48,7 +48,7 @@ impl Notifier {
     /// Answers a call that has to do with it, if it is one.
     pub(super) fn hand_over(&mut self, call: &libc::seccomp_notif) -> io::Result<Option<Served>> {
         let opens = qemu::handles::opens(&call.data);
-        let done = |answered: io::Result<()>| answered.map(|()| Some(Served::Nothing));
+        let done = |answered: io::Result<()>| answered.map(|()| Some(Served::Answered));
         if qemu::connects::connects(&call.data) {
             return match self.handles {
                 _ if self.sealed => Ok(None),
@@ -91,7 +91,7 @@ impl Notifier {
                 };
                 let handle = qemu::handles::open(device, guest);
                 match handle.and_then(|handle| self.give(call.id, handle.as_fd(), None)) {
-                    Ok(()) => Ok(Some(Served::Nothing)),
+                    Ok(()) => Ok(Some(Served::Answered)),
                     Err(_) => self.refuse(call).map(Some),
                 }
             }
@@ -107,7 +107,7 @@ impl Notifier {
         match given {
             Ok(result) => {
                 self.answer(call.id, Answer::Is(result))?;
-                Ok(Served::Nothing)
+                Ok(Served::Answered)
             }
             Err(_) => self.refuse(call),
         }
@@ -147,7 +147,7 @@ impl Notifier {
             Some(Ok(ours)) => {
                 self.answer(call.id, Answer::Done)?;
                 self.connection = Some(ours);
-                Ok(Served::Nothing)
+                Ok(Served::Answered)
             }
             Some(Err(_)) | None => self.refuse(call),
         }
@@ -173,7 +173,7 @@ impl Notifier {
             }
         }
         self.answer(call.id, Answer::Done)?;
-        Ok(Some(Served::Nothing))
+        Ok(Some(Served::Answered))
     }
 
     /// This process's end of what was connected last.

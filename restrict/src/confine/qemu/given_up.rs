@@ -4,6 +4,7 @@
 use std::{fs, io, os::unix::fs::MetadataExt as _};
 
 use crate::audit::status::Status;
+use crate::confine::proc_file::whole;
 
 /// Of a file system's object.
 pub(crate) type Inode = (u64, u64);
@@ -74,7 +75,7 @@ fn deviation(
     root: Option<Inode>,
 ) -> io::Result<Option<String>> {
     let task = format!("/proc/{pid}/task/{thread}");
-    let text = fs::read(format!("{task}/status"))?;
+    let text = whole(format!("{task}/status"))?;
     let status = Status::parse(&text).ok_or(io::ErrorKind::InvalidData)?;
     if status.has_ended() {
         return Ok(None);

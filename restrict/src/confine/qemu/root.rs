@@ -4,7 +4,7 @@
 //! only; from then on none.
 
 use std::{
-    io::{self, Read as _},
+    io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -29,6 +29,7 @@ use crate::confine::{
     mounts::{Attributes, Tree, attach, new_filesystem, seal_mount, set_all},
     named::Copied,
     namespaces::enter_mounts_of,
+    proc_file::rest,
     root::{failed, of_path, open_path, pivot_failed, place},
 };
 
@@ -171,7 +172,6 @@ fn take_away(chroot: &Path, goal: Inode, proc: &OwnedFd) -> Result<(), Mechanism
 fn mounts(proc: &OwnedFd) -> io::Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let file = openat(proc, "thread-self/mountinfo", flags, Mode::empty())?;
-    let mut text = String::new();
-    std::fs::File::from(file).read_to_string(&mut text)?;
-    Ok(text)
+    let text = rest(std::fs::File::from(file))?;
+    String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
 }
