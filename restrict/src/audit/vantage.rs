@@ -102,6 +102,7 @@ impl Vantage {
         let pipe = io::pipe().map_err(|source| AuditError::own("pipe", source))?;
         let network = me.open("ns/net").map_err(own)?;
         let mounts = status::mounts(&me.read("mountinfo").map_err(own)?);
+        let mounts = mounts.ok_or_else(|| own(Unread::nonsense("mountinfo")))?;
         // A security module may hide process 1.
         let places: Vec<_> = [Some(me), ProcDir::of(1).ok()]
             .into_iter()
@@ -115,9 +116,9 @@ impl Vantage {
         Ok(Self {
             namespaces,
             roots: roots.map(|root| (root.device, root.inode)).collect(),
-            mounts: mounts.ok_or_else(|| own(Unread::nonsense("mountinfo")))?,
             xen: xen_devices()?,
-            xenfs: xenfs()?,
+            xenfs: xenfs(&mounts)?,
+            mounts,
             memory_files: device(&memory.map_err(|errno| kernel("memfd_create", errno))?)?,
             pipes: device(&pipe.0)?,
             anonymous: device(&event)?,
@@ -188,7 +189,11 @@ fn xen_devices() -> Result<BTreeMap<u32, String>, AuditError> {
     Ok(text.lines().filter_map(row).collect())
 }
 
-fn xenfs() -> Result<Option<FileSystem>, AuditError> {
+/// There is one at most.
+fn xenfs(mounts: &[Mount]) -> Result<Option<FileSystem>, AuditError> {
+    if let Some(mounted) = mounts.iter().find(|mount| mount.kind == "xenfs") {
+        return Ok(Some(mounted.device));
+    }
     // Asked first, as to mount it would load its module.
     let known = whole("/proc/filesystems")
         .map_err(|source| AuditError::own("/proc/filesystems", source))?;

@@ -26,36 +26,44 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// that ends, the kernel lets go of them as well.
 #[derive(Debug, Default)]
 pub(in crate::audit) struct Stopped {
-    /// With the signal that each was about to get.
-    threads: BTreeMap<i32, i32>,
+    /// With the signal that each was about to get; none of one that has yet to stop.
+    threads: BTreeMap<i32, Option<i32>>,
 }
 
 impl Stopped {
     /// Stops every thread that is not stopped yet; returns whether there was none.
     pub(in crate::audit) fn stop(&mut self, scope: &Scope) -> Result<bool, Missed> {
-        let mut none = true;
         for (target, _) in &scope.0 {
             let Ok(tids) = target.dir.numbers("task") else {
                 return Ok(false);
             };
             for tid in tids {
-                let status = target.dir.thread(tid).and_then(|dir| parse_status(&dir));
-                let Ok(status) = status else { return Ok(false) };
-                if status.has_ended() || self.threads.contains_key(&tid) {
+                if self.threads.contains_key(&tid) {
                     continue;
                 }
-                none = false;
+                let status = target.dir.thread(tid).and_then(|dir| parse_status(&dir));
+                let Ok(status) = status else { return Ok(false) };
+                if status.has_ended() {
+                    continue;
+                }
                 if status.tracer != 0 {
                     let why = format!("process {} traces it: look again without", status.tracer);
                     return Err(AuditError::NotStopped { tid, why }.into());
                 }
-                self.stop_one(&target.dir, tid)?;
+                self.interrupt(&target.dir, tid)?;
             }
         }
-        Ok(none)
+        // Those of an earlier time, too, that was cut short.
+        let running = self.threads.iter().filter(|(_, stopped)| stopped.is_none());
+        let running: Vec<_> = running.map(|(tid, _)| *tid).collect();
+        for tid in &running {
+            self.wait(*tid)?;
+        }
+        Ok(running.is_empty())
     }
 
-    fn stop_one(&mut self, process: &ProcDir, tid: i32) -> Result<(), Missed> {
+    /// Has it stop, soon.
+    fn interrupt(&mut self, process: &ProcDir, tid: i32) -> Result<(), Missed> {
         let changed = || Missed::Changed("a thread ended");
         // One that has ended, and was not waited for yet, gets EPERM as one that may not be
         // traced does.
@@ -70,13 +78,16 @@ impl Stopped {
         };
         sys::seize(tid).map_err(failed)?;
         // From here on it is let go of with the others, stopped or not.
-        self.threads.insert(tid, 0);
-        sys::interrupt(tid).map_err(failed)?;
+        self.threads.insert(tid, None);
+        sys::interrupt(tid).map_err(failed)
+    }
+
+    fn wait(&mut self, tid: i32) -> Result<(), Missed> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match sys::stopped_by(tid) {
                 Ok(Some(signal)) => {
-                    self.threads.insert(tid, signal);
+                    self.threads.insert(tid, Some(signal));
                     return Ok(());
                 }
                 Ok(None) if Instant::now() < deadline => thread::sleep(PAUSE),
@@ -89,7 +100,7 @@ impl Stopped {
                     }
                     .into());
                 }
-                Err(_) => return Err(changed()),
+                Err(_) => return Err(Missed::Changed("a thread ended")),
             }
         }
     }
@@ -141,7 +152,7 @@ impl Drop for Stopped {
     fn drop(&mut self) {
         for (tid, signal) in &self.threads {
             // One that did not stop cannot be let go of; it is when this thread ends.
-            let _ = sys::detach(*tid, *signal);
+            let _ = sys::detach(*tid, signal.unwrap_or(0));
         }
     }
 }
@@ -153,7 +164,7 @@ mod tests {
     use super::*;
 
     fn stop(pid: i32) -> Result<(), Missed> {
-        Stopped::default().stop_one(&ProcDir::of(pid).unwrap(), pid)
+        Stopped::default().interrupt(&ProcDir::of(pid).unwrap(), pid)
     }
 
     #[test]
