@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     error::AuditError,
+    look::Missed,
     procfs::{ProcDir, Unread, number_in, processes},
     report::Role,
     status::Stat,
@@ -16,6 +17,10 @@ use crate::{confine::proc_file::beginning, launch};
 struct Row {
     parent: i32,
     namespace: u64,
+    /// The real one.
+    uid: u32,
+    /// Nobody has waited for it.
+    has_ended: bool,
 }
 
 /// The machine's processes, by number.
@@ -27,35 +32,22 @@ pub(super) fn members(
     pid: i32,
     init: Option<i32>,
     vantage: &Vantage,
-) -> Result<BTreeMap<i32, Role>, AuditError> {
-    let pids = processes().map_err(|source| AuditError::own("/proc", source))?;
-    let failed = |unread| AuditError::of(pid, unread);
-    let rows = pids.into_iter().filter_map(|other| {
-        let row = row(other, pid).map_err(failed).transpose()?;
-        Some(row.map(|row| (other, row)))
-    });
-    let table = rows.collect::<Result<Table, _>>()?;
+) -> Result<BTreeMap<i32, Role>, Missed> {
+    let table = table(pid)?;
     let Some(asked) = table.get(&pid) else {
-        return Err(AuditError::Ended { pid });
+        return Err(AuditError::Ended { pid }.into());
     };
     let namespace = Some(asked.namespace).filter(|own| !vantage.is_machines(PID, *own));
-    let mut members: BTreeSet<i32> = match namespace {
-        Some(own) => having(&table, |row| row.namespace == own),
+    let mut members: BTreeSet<i32> = match (namespace, asked.uid) {
+        (Some(own), _) => having(&table, |row| row.namespace == own),
         // A process whose parent has ended is nobody's child any more.
-        None => match uid(pid).map_err(failed)? {
-            None => return Err(AuditError::Ended { pid }),
-            Some(own) if vantage.is_one_domains(own) => {
-                let others = others_programs(&table, pid);
-                let mut same = BTreeSet::new();
-                for other in table.keys().filter(|other| !others.contains(other)) {
-                    if uid(*other).map_err(failed)? == Some(own) {
-                        same.insert(*other);
-                    }
-                }
-                same
-            }
-            Some(_) => BTreeSet::new(),
-        },
+        (None, own) if vantage.is_one_domains(own) => {
+            let others = others_programs(&table, pid);
+            let mut same = having(&table, |row| row.uid == own);
+            same.retain(|other| !others.contains(other));
+            same
+        }
+        (None, _) => BTreeSet::new(),
     };
     members.insert(pid);
     members.extend(init.filter(|init| table.contains_key(init)));
@@ -140,39 +132,68 @@ fn is_first(member: i32, namespace: Option<u64>) -> bool {
     namespace.is_some() && first() == Some(true)
 }
 
-/// None if it has ended meanwhile, or is hidden, as process 1 can be, or is the kernel's and
-/// not asked about.
+/// How often /proc is listed again for what came meanwhile.
+const LISTS: usize = 50;
+
+/// Of who has ended before he was read it is not known whose he was, and he can have started
+/// another: so it is listed again, until each that is there was read.
+fn table(asked: i32) -> Result<Table, Missed> {
+    let (mut table, mut known) = (Table::new(), BTreeSet::new());
+    for _ in 0..LISTS {
+        let listed = processes().map_err(|source| AuditError::own("/proc", source))?;
+        let mut missed = false;
+        for pid in listed {
+            if known.contains(&pid) {
+                continue;
+            }
+            match row(pid, asked) {
+                Ok(row) => {
+                    known.insert(pid);
+                    missed |= row.as_ref().is_some_and(|row| row.has_ended);
+                    table.extend(row.map(|row| (pid, row)));
+                }
+                Err(Unread::Gone) => missed = true,
+                Err(unread) => return Err(AuditError::of(asked, unread).into()),
+            }
+        }
+        if !missed {
+            return Ok(table);
+        }
+    }
+    Err(Missed::Changed("which processes there are"))
+}
+
+/// None if it is the kernel's and not asked about, or hidden, as process 1 can be.
 fn row(pid: i32, asked: i32) -> Result<Option<Row>, Unread> {
     if pid != asked && is_kernels(pid) {
         return Ok(None);
     }
-    let Some(dir) = there(ProcDir::of(pid))? else {
+    let Some(dir) = shown(ProcDir::of(pid))? else {
         return Ok(None);
     };
-    let Some(text) = there(dir.read("stat"))? else {
+    let Some(text) = shown(dir.read("stat"))? else {
         return Ok(None);
     };
     let stat = Stat::parse(&text).ok_or_else(|| Unread::nonsense("stat"))?;
+    let status = super::process::parse_status(&dir)?;
+    let namespace = match dir.namespace(NAMESPACES[PID].1) {
+        // It has ended, and was not waited for.
+        Err(Unread::Gone) if status.has_ended() => None,
+        namespace => shown(namespace)?,
+    };
     Ok(Some(Row {
         parent: stat.parent,
-        namespace: there(dir.namespace(NAMESPACES[PID].1))?.unwrap_or(0),
+        namespace: namespace.unwrap_or(0),
+        uid: status.uids[0],
+        has_ended: status.has_ended(),
     }))
 }
 
-/// Its real uid.
-fn uid(pid: i32) -> Result<Option<u32>, Unread> {
-    let Some(dir) = there(ProcDir::of(pid))? else {
-        return Ok(None);
-    };
-    let status = there(super::process::parse_status(&dir))?;
-    Ok(status.map(|status| status.uids[0]))
-}
-
-/// None of what is gone, or hidden.
-fn there<T>(read: Result<T, Unread>) -> Result<Option<T>, Unread> {
+/// None of what is hidden.
+fn shown<T>(read: Result<T, Unread>) -> Result<Option<T>, Unread> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(Unread::Gone | Unread::Denied(_)) => Ok(None),
+        Err(Unread::Denied(_)) => Ok(None),
         Err(failed) => Err(failed),
     }
 }
@@ -308,6 +329,21 @@ mod tests {
                 }
             }
             assert!(Instant::now() < end, "{script}: it does not start");
+        }
+    }
+
+    #[test]
+    fn one_that_starts_another_and_ends_at_once_is_seen_or_all_is_in_doubt() {
+        let script = "sleep 60 & export F='sh -c \"$F\" &'; sh -c \"$F\"; sleep 60; true";
+        let (_ends, init, started, _) = namespace(script, 3);
+        let first = *started.iter().min().unwrap();
+        let vantage = Vantage::new().unwrap();
+        for _ in 0..200 {
+            match members(first, Some(init), &vantage) {
+                Ok(members) => assert!(members.len() > 3, "{members:?}"),
+                Err(Missed::Changed(_)) => {}
+                Err(other) => panic!("{other:?}"),
+            }
         }
     }
 
