@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 use crate::{
     disk,
     stock::{eventually, from_lab},
-    support::{Guest, Wanted, alone, dm_restrict, is_there, scratch},
+    support::{Guest, Wanted, alone, every_check_holds, is_there, scratch},
 };
 
 fn xl(arguments: &[&str]) {
@@ -57,10 +57,7 @@ fn has_open(pid: i32, path: &Path) -> bool {
 }
 
 fn is_as_it_was_started(guest: &Guest) {
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    every_check_holds(guest.stock.domid);
 }
 
 /// One that uses its disk for as long as it runs.

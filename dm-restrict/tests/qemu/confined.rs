@@ -14,7 +14,9 @@ use std::{
 use crate::{
     device::Loop,
     stock::eventually,
-    support::{Guest, Wanted, alone, dm_restrict, in_place_of_qemu, is_there, scratch},
+    support::{
+        Guest, Wanted, alone, dm_restrict, every_check_holds, in_place_of_qemu, is_there, scratch,
+    },
 };
 
 /// A thousand requests.
@@ -31,12 +33,9 @@ fn a_guest_boots_from_its_disk_and_every_check_holds() {
     guest.has_done_its_work();
     println!("{} requests after {:?}", 2 * MANY, start.elapsed());
 
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
+    let text = every_check_holds(guest.stock.domid);
     // Shown by `cargo lab test -- --nocapture`.
     println!("{text}");
-    assert_eq!(audit.status.code(), Some(0), "{text}");
     for line in [
         "sealed by its supervisor",
         "own, with only a loopback",
@@ -57,10 +56,7 @@ fn a_disk_that_is_a_device_is_all_of_that_kind_that_its_qemu_has() {
         ..Wanted::default()
     });
     guest.has_done_its_work();
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    every_check_holds(guest.stock.domid);
     let pids = guest.pids();
     drop(guest);
     eventually("all its processes have ended", || {
@@ -85,10 +81,7 @@ fn a_graphics_card_has_its_memory() {
     for card in ["stdvga", "cirrus"] {
         let guest = Guest::with(&[&format!("vga=\"{card}\"")]);
         guest.has_done_its_work();
-        let domid = guest.stock.domid.to_string();
-        let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-        let text = String::from_utf8(audit.stdout).unwrap();
-        assert_eq!(audit.status.code(), Some(0), "{text}");
+        every_check_holds(guest.stock.domid);
     }
 }
 
@@ -136,10 +129,7 @@ fn vnc_on_tcp_takes_dom0s_network_by_name() {
     client.read_exact(&mut version).unwrap();
     assert_eq!(&version, b"RFB ");
     guest.has_done_its_work();
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    let text = every_check_holds(guest.stock.domid);
     assert!(text.contains("left out by name"), "{text}");
 }
 
@@ -157,10 +147,7 @@ fn vnc_at_a_socket_takes_nothing_of_dom0() {
     client.read_exact(&mut version).unwrap();
     assert_eq!(&version, b"RFB ");
     guest.has_done_its_work();
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    every_check_holds(guest.stock.domid);
     drop(guest);
     eventually("its socket is removed", || !path.exists());
 }
@@ -199,10 +186,7 @@ fn a_network_card_is_reached_from_dom0_and_its_qemu_sees_no_network() {
         of("statistics/tx_packets").trim() != "0"
     });
     guest.has_done_its_work();
-    let domid = guest.stock.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    let text = every_check_holds(guest.stock.domid);
     assert!(text.contains("only lo,"), "{text}");
     drop(guest);
     eventually("the device is gone", || {

@@ -8,7 +8,7 @@ use crate::{
     disk,
     refused::Settings,
     stock::{StockGuest, eventually},
-    support::{Guest, alone, dm_restrict, in_place_of_qemu, scratch},
+    support::{Guest, alone, every_check_holds, in_place_of_qemu, scratch},
 };
 
 const CLUSTER: usize = 1 << 16;
@@ -73,10 +73,7 @@ fn what_a_disk_is_based_on_has_to_be_named() {
     // It has written, and not there.
     assert_eq!(disk::count(&base), 0);
     assert!(fs::metadata(&path).unwrap().len() > 4 * 65536);
-    let domid = guest.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    every_check_holds(guest.domid);
     drop(guest);
     for path in [serial, base, path] {
         fs::remove_file(path).unwrap();
@@ -103,10 +100,7 @@ fn a_serial_port_can_be_a_pseudo_terminal() {
     assert!(terminal.starts_with("/dev/pts/"), "{terminal:?}");
     // Whoever may, opens its other end.
     fs::File::open(terminal.trim()).unwrap();
-    let domid = guest.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    every_check_holds(guest.domid);
     drop(guest);
     for path in [serial, path] {
         fs::remove_file(path).unwrap();
@@ -131,10 +125,7 @@ fn a_kernel_and_its_ramdisk_are_read() {
     let lines = lines.each_ref().map(String::as_str);
     let guest = StockGuest::create(true, Some(&in_place_of_qemu()), &lines);
     let guest = guest.unwrap_or_else(|no| panic!("{} {}", no.xl, no.qemu));
-    let domid = guest.domid.to_string();
-    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid]);
-    let text = String::from_utf8(audit.stdout).unwrap();
-    assert_eq!(audit.status.code(), Some(0), "{text}");
+    every_check_holds(guest.domid);
     drop(guest);
     for path in [kernel, ramdisk] {
         fs::remove_file(path).unwrap();

@@ -45,6 +45,14 @@ pub(crate) fn dm_restrict(arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
+/// Of an audit of a guest's running QEMU, which is returned.
+pub(crate) fn every_check_holds(domid: u16) -> String {
+    let audit = dm_restrict(&["audit", "--filters", "--domid", &domid.to_string()]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{text}");
+    text
+}
+
 /// A path that no other test has.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -86,8 +86,8 @@ pub fn audit(pid: i32, expectation: &Expectation) -> Result<Report, AuditError> 
 
 /// A program that this process started a moment ago, in namespaces and a session that are new.
 pub(crate) struct New {
-    /// Those that it has loaded.
-    pub(crate) filters: Vec<BpfProgram>,
+    /// Those that it has loaded, and those of its init.
+    pub(crate) filters: [Vec<BpfProgram>; 2],
     /// A /proc of its pid namespace.
     pub(crate) members: Option<OwnedFd>,
 }
@@ -110,7 +110,8 @@ pub(crate) fn audit_new(
 ) -> Result<Report, AuditError> {
     let vantage = Vantage::new()?;
     let target = open(pid, expectation)?;
-    let filters = new.filters.iter().map(|program| as_read(program));
+    let read = |list: &Vec<BpfProgram>| list.iter().map(|program| as_read(program)).collect();
+    let filters = new.filters.iter().map(read);
     // Where tests have evaluated them.
     let filters = filters.filter(|_| cfg!(target_arch = "x86_64"));
     let members = new.members.as_ref().map(ProcDir::of_namespace);
@@ -127,8 +128,8 @@ pub(crate) fn audit_new(
 /// What is known before the process is looked at.
 struct Known {
     neighbours: Neighbours,
-    /// A list of filters that was proved when it was made.
-    loaded: Vec<Program>,
+    /// Lists of filters that were proved when they were made.
+    loaded: Vec<Vec<Program>>,
     /// The /proc of its pid namespace.
     members: Option<ProcDir>,
 }

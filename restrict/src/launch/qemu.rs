@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{
     error::LaunchError,
+    filters::Filters,
     options::{Launch, SealAt},
     plan::Plan,
     record::Record,
@@ -150,7 +151,7 @@ impl Promise {
         Some(Self {
             record: record.clone(),
             new: New {
-                filters: started.filters.programs(),
+                filters: started.filters.each_ref().map(Filters::programs),
                 members: started.members.take(),
             },
             root: started.goal.map(|goal| (chroot.clone(), goal)),

@@ -56,8 +56,8 @@ pub(crate) struct Started {
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) relays: Vec<Relay>,
     pub(crate) notify: Option<UnixDatagram>,
-    /// What it has loaded.
-    pub(crate) filters: Filters,
+    /// What it has loaded, and what its init has.
+    pub(crate) filters: [Filters; 2],
     /// The directory that a QEMU enters which gives root up.
     pub(crate) goal: Option<qemu::Inode>,
     /// A /proc of its pid namespace, of a QEMU.
@@ -244,7 +244,7 @@ impl Plan {
             listener: None,
             relays,
             notify: inside.notify,
-            filters,
+            filters: [filters, init_filters],
             goal: inside.goal,
             members: None,
             broker: handles.broker,

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cgroup`.
 
-use std::{fs, os::unix::ffi::OsStrExt as _, path::PathBuf};
+use std::{os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 use super::{Judged, View};
-use crate::audit::{report::Verdict, text};
+use crate::{
+    audit::{report::Verdict, text},
+    confine::proc_file::whole,
+};
 
 /// The files whose number bounds a group.
 const LIMITS: [&str; 3] = ["pids.max", "memory.max", "memory.swap.max"];
@@ -52,8 +55,11 @@ impl View<'_> {
         let relative = group.strip_prefix(b"/").unwrap_or(&group);
         let directory = PathBuf::from(&tree.point).join(std::ffi::OsStr::from_bytes(relative));
         let values = LIMITS.map(|file| {
-            let value = fs::read_to_string(directory.join(file));
-            (file, value.map(|text| text.trim().to_owned()))
+            let value = whole(directory.join(file));
+            (
+                file,
+                value.map(|text| String::from_utf8_lossy(&text).trim().to_owned()),
+            )
         });
         let wrong: Vec<_> = values
             .iter()

@@ -7,7 +7,10 @@ mod program;
 mod requests;
 mod tracer;
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 pub(super) use program::{Instruction, Program, as_read};
 pub(super) use tracer::Stopped;
@@ -26,8 +29,8 @@ pub(super) struct Filters {
     lists: Vec<Vec<Program>>,
     /// Which of them a thread has.
     of: BTreeMap<i32, usize>,
-    /// The one with which nothing is wrong, as is known.
-    good: Option<usize>,
+    /// Those with which nothing is wrong, as is known.
+    good: BTreeSet<usize>,
     /// What is wrong with each, once somebody asks: checks ask alike.
     wrong: RefCell<BTreeMap<Ask, Vec<Option<String>>>>,
 }
@@ -37,7 +40,7 @@ impl Filters {
     pub(super) fn read(
         stopped: &Stopped,
         snapshot: &Snapshot,
-        good: &[Program],
+        good: &[Vec<Program>],
     ) -> Result<Self, Missed> {
         let mut filters = Self::default();
         let threads = snapshot
@@ -53,8 +56,10 @@ impl Filters {
             }
             filters.of.insert(thread.tid, at);
         }
-        let lists = &mut filters.lists.iter();
-        filters.good = lists.position(|list| !list.is_empty() && list == good);
+        let is_good = |list: &Vec<Program>| !list.is_empty() && good.contains(list);
+        let lists = filters.lists.iter().enumerate();
+        let good = lists.filter(|(_, list)| is_good(list)).map(|(at, _)| at);
+        filters.good = good.collect();
         Ok(filters)
     }
 
@@ -63,7 +68,7 @@ impl Filters {
         let mut known = self.wrong.borrow_mut();
         let wrong = known.entry(ask).or_insert_with(|| {
             let lists = self.lists.iter().enumerate();
-            let wrong = lists.map(|(at, list)| match self.good == Some(at) {
+            let wrong = lists.map(|(at, list)| match self.good.contains(&at) {
                 true => None,
                 false => let_through(list, ask),
             });
@@ -336,7 +341,7 @@ mod tests {
         let filters = Filters {
             lists: vec![vec![allows.clone()], vec![allows]],
             of: BTreeMap::from([(1, 0), (2, 1)]),
-            good: Some(1),
+            good: BTreeSet::from([1]),
             ..Filters::default()
         };
         let wrong = filters.wrong(Ask::Trusted);

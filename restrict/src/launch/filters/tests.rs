@@ -158,7 +158,7 @@ fn every_call_comes_to_what_the_tables_say() {
 
 /// An audit takes that for granted, of those that a launcher has loaded itself.
 #[test]
-fn of_a_qemus_an_audit_finds_nothing_wrong() {
+fn of_a_qemus_and_its_inits_an_audit_finds_nothing_wrong() {
     for seccomp in [true, false] {
         for denied in [Denied::Errno, Denied::Notify] {
             let programs = Filters::of_qemu(seccomp, denied).unwrap().programs();
@@ -166,6 +166,8 @@ fn of_a_qemus_an_audit_finds_nothing_wrong() {
             assert_eq!(wrong, None, "{seccomp} {denied:?}");
         }
     }
+    let inits = Filters::for_init(true).unwrap().programs();
+    assert_eq!(crate::audit::wrong_with(&inits), None);
 }
 
 #[test]
