@@ -36,6 +36,9 @@ const INITIAL: [(&str, u32); 2] = [("pid", 0xEFFF_FFFC), ("user", 0xEFFF_FFFD)];
 const CAP_SETUID: u32 = 7;
 const CAP_SYS_PTRACE: u32 = 19;
 const LOCK: &str = "reap.lock";
+/// How often the threads of a process are listed while some end: one that executes a program
+/// gets the number of the first.
+const LISTS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Reaps one domain's processes. Everything that can be checked without a look
@@ -332,10 +335,17 @@ fn process_of(uid: u32, pid: i32) -> Result<Option<Process>, ReapError> {
     if first.is_alone {
         return Ok(first.has(uid).then_some(first.process));
     }
-    for tid in numbers(&format!("/proc/{pid}/task"))? {
-        let thread = thread(pid, &format!("/proc/{pid}/task/{tid}/status"))?;
-        if let Some(thread) = thread.filter(|thread| thread.has(uid)) {
-            return Ok(Some(thread.process));
+    for _ in 0..LISTS {
+        let mut missed = false;
+        for tid in numbers(&format!("/proc/{pid}/task"))? {
+            match thread(pid, &format!("/proc/{pid}/task/{tid}/status"))? {
+                Some(thread) if thread.has(uid) => return Ok(Some(thread.process)),
+                Some(_) => {}
+                None => missed = true,
+            }
+        }
+        if !missed {
+            break;
         }
     }
     Ok(None)

@@ -85,7 +85,11 @@ impl Connection {
             _ => Err(error),
         };
         let mut bytes = [0; LONGEST];
-        while self.answer.is_empty() {
+        // Its header, and the rest.
+        for _ in 0..2 {
+            if !self.answer.is_empty() {
+                break;
+            }
             let room = &mut bytes[..self.message.missing()];
             // Descriptors that come with it are dropped by the kernel.
             let length = match self.socket.read(room).map(Some).or_else(later)? {

@@ -35,6 +35,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Sealing {
     notifier: Option<Notifier>,
     state: State,
+    /// When it is to be looked again whether requests are under way.
+    look: Instant,
     store: NoStore,
 }
 
@@ -71,6 +73,7 @@ impl Sealing {
         Self {
             notifier,
             state,
+            look: Instant::now(),
             store: NoStore::default(),
         }
     }
@@ -88,8 +91,7 @@ impl Sealing {
     pub(crate) fn next(&self) -> Option<Instant> {
         match self.state {
             State::SetUp(at) => at,
-            State::Waiting(_) => Some(Instant::now() + SOON),
-            State::Reported => Some(Instant::now() + LATER),
+            State::Waiting(_) | State::Reported => Some(self.look),
             State::Nothing | State::Sealed => None,
         }
     }
@@ -188,8 +190,13 @@ impl Sealing {
             self.state = State::Sealed;
             return Some(Outcome::Sealed);
         }
+        let now = Instant::now();
+        self.look = match self.state {
+            State::Reported => now + LATER,
+            _ => now + SOON,
+        };
         match self.state {
-            State::Waiting(deadline) if deadline <= Instant::now() => {
+            State::Waiting(deadline) if deadline <= now => {
                 self.state = State::Reported;
                 let threads: Vec<_> = inside.iter().map(ToString::to_string).collect();
                 Some(Outcome::Late(threads.join(", ")))

@@ -69,6 +69,23 @@ struct Due {
     others: bool,
 }
 
+impl Due {
+    /// All but the broker, which takes its word for it.
+    const OTHERS: Self = Self {
+        grants: Ready {
+            released: false,
+            socket: false,
+        },
+        signals: true,
+        output: true,
+        filter: true,
+        store: true,
+        said: true,
+        control: true,
+        others: true,
+    };
+}
+
 /// The supervisor's state while the program runs.
 pub(crate) struct Watch<'a> {
     pub(crate) started: &'a mut Started,
@@ -90,6 +107,8 @@ pub(crate) struct Watch<'a> {
 
 impl Watch<'_> {
     pub(crate) fn until_ended(mut self, signals: &SignalFd) -> Ended {
+        // It can be that nobody can be asked any more.
+        self.serve(&Due::default());
         let ended = loop {
             let due = self.wait(signals);
             self.serve_grants(due.grants);
@@ -109,6 +128,10 @@ impl Watch<'_> {
             }
             self.hear(due.said);
             self.seal(due.control);
+            // Nobody is to rely on its being ready before it is sealed.
+            if !self.sealing.is_unsettled() {
+                self.heard.pass_on();
+            }
             self.look_at_guest();
         };
         self.started.processes.end();
@@ -161,10 +184,13 @@ impl Watch<'_> {
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
-        let polled = poll(fds, timeout);
+        let Ok(woken) = poll(fds, timeout) else {
+            // What is wrong shows again when it is used, or was a signal.
+            return Due::OTHERS;
+        };
         let mut due = Due::default();
         for (source, fd) in sources.iter().zip(fds) {
-            let woken = fd.any().unwrap_or(true);
+            let has_some = fd.any().unwrap_or(true);
             let wakes = match source {
                 Source::Released => &mut due.grants.released,
                 Source::Grants => &mut due.grants.socket,
@@ -175,12 +201,10 @@ impl Watch<'_> {
                 Source::Said => &mut due.said,
                 Source::Control => &mut due.control,
             };
-            *wakes |= woken;
-            due.others |= woken && !matches!(source, Source::Released | Source::Grants);
+            *wakes |= has_some;
+            due.others |= has_some && !matches!(source, Source::Released | Source::Grants);
         }
-        // An error shows again when the program is looked at, or was a signal.
-        let timed = polled.map_or(true, |woken| woken == 0);
-        if timed || next.is_some_and(|at| at <= Instant::now()) {
+        if woken == 0 || next.is_some_and(|at| at <= Instant::now()) {
             (due.signals, due.others) = (true, true);
         }
         due
@@ -266,10 +290,6 @@ impl Watch<'_> {
                 let outcome = self.sealing.begin();
                 self.told(outcome);
             }
-        }
-        // Nobody is to rely on its being ready before it is sealed.
-        if !self.sealing.is_unsettled() {
-            self.heard.pass_on();
         }
     }
 

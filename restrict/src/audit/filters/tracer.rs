@@ -83,24 +83,17 @@ impl Stopped {
     }
 
     fn wait(&mut self, tid: i32) -> Result<(), Missed> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match sys::stopped_by(tid) {
-                Ok(Some(signal)) => {
-                    self.threads.insert(tid, Some(signal));
-                    return Ok(());
-                }
-                Ok(None) if Instant::now() < deadline => thread::sleep(PAUSE),
-                Ok(None) => {
-                    let why = "it does not stop, maybe in uninterruptible sleep; look again \
-                               without `--filters`";
-                    return Err(AuditError::NotStopped {
-                        tid,
-                        why: why.to_owned(),
-                    }
-                    .into());
-                }
-                Err(_) => return Err(Missed::Changed("a thread ended")),
+        match stops(tid, Instant::now() + PATIENCE) {
+            Some(signal) => {
+                self.threads.insert(tid, Some(signal));
+                Ok(())
+            }
+            None if sys::stopped_by(tid).is_err() => Err(Missed::Changed("a thread ended")),
+            None => {
+                let why = "it does not stop, maybe in uninterruptible sleep; look again without \
+                           `--filters`";
+                let why = why.to_owned();
+                Err(AuditError::NotStopped { tid, why }.into())
             }
         }
     }
@@ -116,6 +109,16 @@ impl Stopped {
                 Err(Errno::ESRCH) => return Err(Missed::Changed("a thread ended")),
                 Err(errno) => return Err(unreadable(tid, errno).into()),
             }
+        }
+    }
+}
+
+/// With which signal it stops, if it does before the deadline.
+fn stops(tid: i32, deadline: Instant) -> Option<i32> {
+    loop {
+        match sys::stopped_by(tid) {
+            Ok(None) if Instant::now() < deadline => thread::sleep(PAUSE),
+            stopped => return stopped.ok().flatten(),
         }
     }
 }
@@ -150,7 +153,9 @@ fn unreadable(tid: i32, errno: Errno) -> AuditError {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
         for (tid, signal) in &self.threads {
+            let signal = signal.or_else(|| stops(*tid, deadline));
             // One that did not stop cannot be let go of; it is when this thread ends.
             let _ = sys::detach(*tid, signal.unwrap_or(0));
         }
@@ -180,6 +185,21 @@ mod tests {
         assert!(matches!(missed, Missed::Changed(_)), "{missed:?}");
         child.wait().unwrap();
         assert!(has_ended(&dir, pid));
+    }
+
+    #[test]
+    fn one_that_has_yet_to_stop_is_let_go_of() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let dir = ProcDir::of(pid).unwrap();
+        for _ in 0..100 {
+            let mut stopped = Stopped::default();
+            stopped.interrupt(&dir, pid).unwrap();
+            drop(stopped);
+            assert_eq!(parse_status(&dir).unwrap().tracer, 0);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Nobody traces a thread of his own process.
