@@ -15,7 +15,10 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::OFlag,
-    sys::stat::{Mode, SFlag, makedev, mknod},
+    sys::{
+        signal::Signal,
+        stat::{Mode, SFlag, makedev, mknod},
+    },
     unistd::{Pid, pipe2},
 };
 
@@ -261,6 +264,8 @@ fn the_supervisor_keeps_none_of_them() {
     assert!(has(running.program()));
     eventually(|| (!has(running.supervisor())).then_some(()));
     drop(ours);
+    running.signal(Signal::SIGTERM);
+    running.wait();
 }
 
 #[test]
