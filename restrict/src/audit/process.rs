@@ -318,15 +318,24 @@ fn mapped(
 ) -> Result<(Vec<String>, Vec<MappedFile>), Unread> {
     let ranges = map_files(&live.read("maps")?).ok_or_else(|| Unread::nonsense("maps"))?;
     let (mut devices, mut files) = (BTreeSet::new(), BTreeSet::new());
-    let mut private = Vec::new();
-    for Mapped { link: path, shared } in ranges {
+    let (mut seen, mut private) = (BTreeSet::new(), Vec::new());
+    for Mapped { path, file, shared } in ranges {
+        if seen.contains(&file) && !shared {
+            continue;
+        }
         let stat = dir.stat(&path)?;
+        // A library is some ranges, and most file systems give `maps` the numbers that they give
+        // `stat`: then another range with them is of the same file. Subvolumes of btrfs have
+        // one device number in `maps`, and none of theirs is that.
+        if (stat.device, stat.inode) == file {
+            seen.insert(file);
+        }
         match way_out(&stat, vantage) {
             Some(device) => {
                 devices.insert(device);
             }
             None if stat.kind() == libc::S_IFCHR || stat.device == vantage.memory_files => {}
-            // A library is some ranges. How one that is shared was opened, each tells for itself.
+            // How one that is shared was opened, each range tells for itself.
             None if !shared && private.contains(&stat) => {}
             None => {
                 if !shared {
@@ -360,30 +369,40 @@ fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mapped {
     /// What leads to the file.
-    pub(super) link: String,
+    pub(super) path: String,
+    /// Its device and inode number, as `maps` has them.
+    pub(super) file: ((u32, u32), u64),
     /// Whether what is written there is written to the file.
     pub(super) shared: bool,
 }
 
-/// The ranges where files are mapped. That two are of one file the text does not tell:
-/// subvolumes of btrfs have one device number there.
+/// The ranges where files are mapped.
 pub(super) fn map_files(maps: &[u8]) -> Option<Vec<Mapped>> {
     let text = String::from_utf8_lossy(maps);
     let mut ranges = Vec::new();
     for line in text.lines() {
         let mut fields = line.split_ascii_whitespace();
-        let [Some(range), Some(mode), _, _, Some(inode)] = [(); 5].map(|()| fields.next()) else {
+        let [Some(range), Some(mode), _, Some(device), Some(inode)] =
+            [(); 5].map(|()| fields.next())
+        else {
             continue;
         };
         if inode != "0" {
-            ranges.push((range, !mode.ends_with('p')));
+            ranges.push(Mapped {
+                path: map_file(range)?,
+                file: (numbers(device)?, inode.parse().ok()?),
+                shared: !mode.ends_with('p'),
+            });
         }
     }
-    let mapped = ranges.into_iter().map(|(range, shared)| {
-        let link = map_file(range)?;
-        Some(Mapped { link, shared })
-    });
-    mapped.collect()
+    Some(ranges)
+}
+
+/// `MAJOR:MINOR`, hexadecimal.
+fn numbers(device: &str) -> Option<(u32, u32)> {
+    let (major, minor) = device.split_once(':')?;
+    let number = |hex| u32::from_str_radix(hex, 16).ok();
+    Some((number(major)?, number(minor)?))
 }
 
 /// The link to what is mapped: there the addresses have no zeroes in front.
@@ -407,6 +426,8 @@ mod tests {
             ["r-xp", "rw-p", "rw-s", "r--s", "?"].map(shared),
             [false, false, true, true, true]
         );
+        let file = map_files(b"400000-40a000 r-xp 00000000 103:1f 77 /a\n").unwrap()[0].file;
+        assert_eq!(file, ((0x103, 0x1f), 77));
         assert_eq!(
             map_files(b"400000-40a000 rw-p 00000000 00:00 0 [heap]\n"),
             Some(vec![])

@@ -184,8 +184,9 @@ pub(super) fn stat(directory: BorrowedFd<'_>, path: &CStr) -> Result<Stat, Errno
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
     let mut answer = MaybeUninit::<libc::statx>::zeroed();
     let (at, into) = (directory.as_raw_fd(), answer.as_mut_ptr());
+    let path = path.as_ptr();
     // SAFETY: the path ends with NUL, and the kernel writes one `statx`.
-    Errno::result(unsafe { libc::statx(at, path.as_ptr(), flags, wanted, into) })?;
+    Errno::result(unsafe { libc::syscall(libc::SYS_statx, at, path, flags, wanted, into) })?;
     // SAFETY: all zeroes are a `statx`, and so is what the kernel wrote.
     let answer = unsafe { answer.assume_init() };
     Ok(Stat {
