@@ -7,38 +7,33 @@
 //! those of the two uids and no other; they may not signal it, as its real and
 //! saved uids are not theirs. What it sends proves nothing, so /proc is read.
 
+mod error;
+mod look;
+
 use std::{
     fmt,
-    fs::{self, File, OpenOptions, TryLockError},
-    io,
+    fs::{File, OpenOptions, TryLockError},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
 use nix::errno::Errno;
 
+use self::look::processes_of;
+pub(crate) use self::look::{sees_all, takes_ptrace};
+pub use self::{error::ReapError, look::Process};
 use super::{
-    hidepid,
-    identity::{ADD_REAPER, Identity, IdentityError, REAPER, Rule, allowed, not_subordinate},
-    proc_file::{beginning, whole},
+    identity::{Identity, REAPER, Rule, allowed, not_subordinate},
     scheduling::Ahead,
     sender::{self, Signal, Step},
-    userdb::{UserDb, UserDbError},
+    userdb::UserDb,
 };
 
 /// Uids below are the system's own: Debian gives them out by a fixed list.
 const FLOOR: u32 = 100;
-/// `PROC_PID_INIT_INO` and `PROC_USER_INIT_INO` of Linux's `linux/proc_ns.h`.
-const INITIAL: [(&str, u32); 2] = [("pid", 0xEFFF_FFFC), ("user", 0xEFFF_FFFD)];
-/// `CAP_SETUID` and `CAP_SYS_PTRACE` of `linux/capability.h`.
-const CAP_SETUID: u32 = 7;
-const CAP_SYS_PTRACE: u32 = 19;
 const LOCK: &str = "reap.lock";
-/// How often the threads of a process are listed while some end: one that executes a program
-/// gets the number of the first.
-const LISTS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Reaps one domain's processes. Everything that can be checked without a look
@@ -71,18 +66,6 @@ pub struct Reaped {
     pub found: usize,
     /// How often everything was killed and looked for; at least 1.
     pub rounds: u32,
-}
-
-/// A process that is still there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Process {
-    /// Its process id.
-    pub pid: i32,
-    /// Its name, which it chose itself: shown escaped.
-    pub name: String,
-    /// The kernel's letter for its state, `D` for uninterruptible sleep.
-    pub state: char,
 }
 
 impl Reaper {
@@ -279,301 +262,10 @@ impl fmt::Display for Reaped {
     }
 }
 
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({:?}, state {})", self.pid, self.name, self.state)
-    }
-}
-
-/// Whether this process can reap only as long as it has CAP_SYS_PTRACE.
-pub(crate) fn takes_ptrace() -> bool {
-    hidepid::takes_ptrace().unwrap_or(true)
-}
-
-/// That this process can change its uids, and that /proc shows every process
-/// of the machine with its real uids.
-pub(crate) fn sees_all() -> Result<(), ReapError> {
-    let proc = |source| ReapError::Proc { source };
-    let this = fs::read_link("/proc/self").map_err(proc)?;
-    if this != Path::new(&std::process::id().to_string()) {
-        return Err(ReapError::ForeignProc);
-    }
-    let status = whole("/proc/thread-self/status").map_err(proc)?;
-    let capabilities = field(&status, "CapEff:")
-        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-        .ok_or_else(|| proc(io::ErrorKind::InvalidData.into()))?;
-    if capabilities & (1 << CAP_SETUID) == 0 {
-        return Err(ReapError::NotRoot);
-    }
-    for (kind, inode) in INITIAL {
-        let found = fs::read_link(format!("/proc/self/ns/{kind}")).map_err(proc)?;
-        if found != Path::new(&format!("{kind}:[{inode}]")) {
-            return Err(ReapError::NotInitial { kind });
-        }
-    }
-    let traces = capabilities & (1 << CAP_SYS_PTRACE) != 0;
-    if !traces && hidepid::takes_ptrace().map_err(proc)? {
-        return Err(ReapError::HidePid);
-    }
-    Ok(())
-}
-
-/// The processes with a live thread that has `uid`.
-fn processes_of(uid: u32) -> Result<Vec<Process>, ReapError> {
-    let mut found = Vec::new();
-    for pid in numbers("/proc")? {
-        found.extend(process_of(uid, pid)?);
-    }
-    Ok(found)
-}
-
-/// The process, if it is one of them. Of most, the kernel's too, one file tells all.
-fn process_of(uid: u32, pid: i32) -> Result<Option<Process>, ReapError> {
-    let Some(first) = thread(pid, &format!("/proc/{pid}/status"))? else {
-        return Ok(None);
-    };
-    if first.is_alone {
-        return Ok(first.has(uid).then_some(first.process));
-    }
-    for _ in 0..LISTS {
-        let mut missed = false;
-        for tid in numbers(&format!("/proc/{pid}/task"))? {
-            match thread(pid, &format!("/proc/{pid}/task/{tid}/status"))? {
-                Some(thread) if thread.has(uid) => return Ok(Some(thread.process)),
-                Some(_) => {}
-                None => missed = true,
-            }
-        }
-        if !missed {
-            break;
-        }
-    }
-    Ok(None)
-}
-
-/// A thread, and the process as it calls it.
-struct Thread {
-    process: Process,
-    uids: [u32; 3],
-    /// Certainly the only one of its process.
-    is_alone: bool,
-}
-
-impl Thread {
-    fn of(pid: i32, status: &[u8]) -> Option<Self> {
-        let (state, uids) = state_and_uids(status)?;
-        let name = field(status, "Name:").unwrap_or_default().into();
-        Some(Self {
-            process: Process { pid, name, state },
-            uids,
-            is_alone: field(status, "Threads:") == Some("1"),
-        })
-    }
-
-    fn has(&self, uid: u32) -> bool {
-        self.uids.contains(&uid) && !matches!(self.process.state, 'Z' | 'X')
-    }
-}
-
-/// None if it is gone.
-fn thread(pid: i32, path: &str) -> Result<Option<Thread>, ReapError> {
-    let proc = |source| ReapError::Proc { source };
-    let mut room = [0; 4096];
-    match beginning(path, &mut room) {
-        Err(error) if is_gone(&error) => Ok(None),
-        status => {
-            let thread = Thread::of(pid, status.map_err(proc)?);
-            let nonsense = || proc(io::ErrorKind::InvalidData.into());
-            thread.ok_or_else(nonsense).map(Some)
-        }
-    }
-}
-
-/// The entries of a directory that are numbers; none if it is gone.
-fn numbers(directory: &str) -> Result<Vec<i32>, ReapError> {
-    let mut numbers = Vec::new();
-    match fs::read_dir(directory) {
-        Err(error) if is_gone(&error) && directory != "/proc" => {}
-        entries => {
-            for entry in entries.map_err(|source| ReapError::Proc { source })? {
-                match entry {
-                    Err(error) if is_gone(&error) => {}
-                    entry => {
-                        let entry = entry.map_err(|source| ReapError::Proc { source })?;
-                        numbers.extend(
-                            entry
-                                .file_name()
-                                .to_str()
-                                .and_then(|n| n.parse::<i32>().ok()),
-                        );
-                    }
-                }
-            }
-        }
-    }
-    Ok(numbers)
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
-}
-
-/// The value of a line of a status file. The kernel escapes a newline in `Name`.
-fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
-    status
-        .split(|b| *b == b'\n')
-        .find_map(|line| line.strip_prefix(name.as_bytes()))
-        .and_then(|value| str::from_utf8(value).ok())
-        .map(str::trim)
-}
-
-/// The state, and the real, effective and saved uid.
-fn state_and_uids(status: &[u8]) -> Option<(char, [u32; 3])> {
-    let state = field(status, "State:")?.chars().next()?;
-    let mut uids = field(status, "Uid:")?
-        .split_ascii_whitespace()
-        .map(str::parse);
-    let mut next = || uids.next()?.ok();
-    Some((state, [next()?, next()?, next()?]))
-}
-
-/// Why processes were not reaped. Each message says what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReapError {
-    /// The uid is not one domain's alone, or is the system's.
-    #[error(
-        "not reaped, because the uid may be somebody else's too ({identity}): set up a uid per \
-         domain, `{}`",
-        super::ADD_RANGE_BASE
-    )]
-    NotExclusive {
-        /// Whose it is.
-        identity: String,
-    },
-    /// There is no user of its own to reap under.
-    #[error(
-        "no user to reap under, with a uid of 100 or above that is nothing else's: `{ADD_REAPER}`"
-    )]
-    NoReaper,
-    /// The reaper's user must not be used.
-    #[error("the user to reap under")]
-    ReaperUser(#[from] IdentityError),
-    /// The user database gave no answer.
-    #[error(transparent)]
-    Users(#[from] UserDbError),
-    /// This process cannot change its uids.
-    #[error("reaping takes root (CAP_SETUID): run it as root")]
-    NotRoot,
-    /// A namespace is not the initial one.
-    #[error(
-        "this is not the machine's first {kind} namespace, so processes would be missed: reap \
-         outside of containers"
-    )]
-    NotInitial {
-        /// `pid` or `user`.
-        kind: &'static str,
-    },
-    /// /proc is of another pid namespace.
-    #[error("/proc is not of this pid namespace: `mount -t proc proc /proc`")]
-    ForeignProc,
-    /// /proc hides processes from this one.
-    #[error(
-        "/proc is mounted with hidepid, for a group that is not this process's or for all, and \
-         CAP_SYS_PTRACE is missing, so processes would be missed: reap with all of root's \
-         capabilities (`dm-restrict reap`), or `mount -o remount,hidepid=invisible,gid=0 /proc`"
-    )]
-    HidePid,
-    /// /proc cannot be read.
-    #[error("cannot look for processes in /proc, so nothing is proved: mount it, and try again")]
-    Proc {
-        /// Why.
-        source: io::Error,
-    },
-    /// The lock cannot be made.
-    #[error("cannot lock {}/{LOCK}: make the directory, root's, mode 755", directory.display())]
-    Lock {
-        /// The directory.
-        directory: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Others than root can write to the lock's directory.
-    #[error(
-        "others than root can write to {}, so they could hold its lock: `chown root`, `chmod 755`",
-        directory.display()
-    )]
-    LockNotRoots {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// Another reaper held the lock all the time.
-    #[error("another reaper holds {}/{LOCK}: wait until it ends; `lslocks` shows it", directory.display())]
-    Busy {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The child that kills failed before it sent anything.
-    #[error("nothing was killed, {what} failed: see that no security module or filter forbids it")]
-    Child {
-        /// Which step.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// The child's credentials were not exactly what was asked for; nothing was sent.
-    #[error(
-        "nothing was killed: the child that kills has uids {uids:?} (real, effective, saved) and \
-         effective capabilities {capabilities:#x} instead of {wanted:?} and none; start this \
-         program without SECBIT_NO_SETUID_FIXUP and SECBIT_KEEP_CAPS (systemd's SecureBits=)"
-    )]
-    NotAsAsked {
-        /// What it has.
-        uids: [u32; 3],
-        /// What it should have.
-        wanted: [u32; 3],
-        /// Its effective capabilities.
-        capabilities: u64,
-    },
-    /// Processes were left when time was up.
-    #[error(
-        "after {seconds} s, processes of uid {uid} are left: {}{}",
-        list(left),
-        hint(left)
-    )]
-    Left {
-        /// The uid.
-        uid: u32,
-        /// How long was waited.
-        seconds: u64,
-        /// Which; empty if only the last proof was missing.
-        left: Vec<Process>,
-    },
-}
-
-fn list(left: &[Process]) -> String {
-    const SHOWN: usize = 8;
-    let mut texts: Vec<_> = left.iter().take(SHOWN).map(Process::to_string).collect();
-    match left.len() {
-        0 => texts.push("maybe, as no process could be made to kill them".into()),
-        n if n > SHOWN => texts.push(format!("and {} more", n - SHOWN)),
-        _ => {}
-    }
-    texts.join(", ")
-}
-
-fn hint(left: &[Process]) -> &'static str {
-    if left.iter().any(|process| process.state == 'D') {
-        "; state D ends when the device or file system that is waited for answers: see \
-         /proc/PID/stack; do not start the domain's next device model before"
-    } else {
-        "; do not start the domain's next device model before they are gone"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confine::IdentityError;
 
     const BASE: &str = "xen-qemuuser-range-base:x:2000000:65534::/:/bin/false\n";
     const REAPER_LINE: &str = "xen-qemuuser-reaper:x:109:65534::/:/bin/false\n";
@@ -639,42 +331,5 @@ mod tests {
                 "{error}"
             );
         }
-    }
-
-    #[test]
-    fn a_status_has_a_state_and_three_uids_or_is_no_status() {
-        let status = b"Name:\ta b\nUmask:\t0022\nState:\tD (disk sleep)\nUid:\t1\t2\t3\t4\n";
-        assert_eq!(state_and_uids(status), Some(('D', [1, 2, 3])));
-        for text in [
-            "",
-            "State:\tR\n",
-            "Uid:\t1\t2\t3\t4\n",
-            "State:\tR\nUid:\t1\t2\n",
-            "State:\nUid:\t1\t1\t1\n",
-        ] {
-            assert_eq!(state_and_uids(text.as_bytes()), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_left_is_named_and_a_hostile_name_is_harmless() {
-        let process = |pid, state| Process {
-            pid,
-            name: "a\u{1b}[2J\n".into(),
-            state,
-        };
-        let left = ReapError::Left {
-            uid: 7,
-            seconds: 10,
-            left: (1..=10)
-                .map(|pid| process(pid, if pid == 9 { 'D' } else { 'R' }))
-                .collect(),
-        };
-        let text = left.to_string();
-        assert!(
-            text.contains(r#"1 ("a\u{1b}[2J\n", state R), 2 ("#)
-                && text.contains("and 2 more; state D ends"),
-            "{text}"
-        );
     }
 }
