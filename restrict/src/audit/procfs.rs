@@ -4,7 +4,8 @@
 
 use std::{
     ffi::{CString, OsString},
-    fs, io,
+    fs::{self, File},
+    io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::{OsStrExt as _, OsStringExt as _},
@@ -15,10 +16,10 @@ use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, open, openat, readlinkat},
     sys::stat::{Mode, fstatat},
-    unistd::read,
 };
 
 use super::sys::{self, Stat};
+use crate::confine::proc_file::rest;
 
 /// Why something of a process cannot be read.
 #[derive(Debug)]
@@ -81,24 +82,9 @@ impl ProcDir {
     /// A file's whole text.
     pub(super) fn read(&self, path: &str) -> Result<Vec<u8>, Unread> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let failed = |errno| Unread::of(path, errno);
-        let file = openat(&self.0, path, flags, Mode::empty()).map_err(failed)?;
-        // The kernel writes whole lines into whatever room there is; most files fit.
-        let mut text = vec![0; 4096];
-        let mut length = 0;
-        loop {
-            match read(&file, &mut text[length..]) {
-                Ok(0) => break,
-                Ok(more) => length += more,
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(failed(errno)),
-            }
-            if length == text.len() {
-                text.resize(2 * length, 0);
-            }
-        }
-        text.truncate(length);
-        Ok(text)
+        let file = openat(&self.0, path, flags, Mode::empty());
+        let file = file.map_err(|errno| Unread::of(path, errno))?;
+        rest(File::from(file)).map_err(|error| Unread::of(path, errno(&error)))
     }
 
     /// Where a link says that it leads.
@@ -122,12 +108,7 @@ impl ProcDir {
 
     /// The names in a directory.
     pub(super) fn names(&self, path: &str) -> Result<Vec<OsString>, Unread> {
-        let failed = |error: io::Error| {
-            Unread::of(
-                path,
-                Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
-            )
-        };
+        let failed = |error: io::Error| Unread::of(path, errno(&error));
         let whole = format!("/proc/self/fd/{}/{path}", self.0.as_raw_fd());
         let entries = fs::read_dir(whole).map_err(failed)?;
         entries
@@ -158,6 +139,10 @@ impl ProcDir {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         openat(&self.0, path, flags, Mode::empty()).map_err(|errno| Unread::of(path, errno))
     }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// `kind:[NUMBER]`.

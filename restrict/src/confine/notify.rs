@@ -57,16 +57,11 @@ pub(crate) struct Notifier {
     connection: Option<UnixStream>,
     /// Who wants to be root again waits, once, until [`Notifier::release`].
     holds: bool,
-    held: Option<Held>,
+    /// That call.
+    held: Option<u64>,
     sealed: bool,
     /// Threads (in this process's pid namespace) that were let through.
     let_through: Vec<u32>,
-}
-
-/// A call that waits for its answer, which is a refusal.
-struct Held {
-    id: u64,
-    thread: u32,
 }
 
 /// What waited.
@@ -159,15 +154,12 @@ impl Notifier {
             Received::Nothing => return Ok(Served::Answered),
             Received::End => return Ok(Served::Over),
         };
+        // It is in this call, and in none that was let through.
+        self.let_through.retain(|thread| *thread != call.pid);
         let root_again = qemu::asks_for_root(&call.data);
         if self.holds && root_again {
             self.holds = false;
-            // It is in this call, and in none that was let through.
-            self.let_through.retain(|thread| *thread != call.pid);
-            self.held = Some(Held {
-                id: call.id,
-                thread: call.pid,
-            });
+            self.held = Some(call.id);
             return Ok(Served::Held);
         }
         if let Some(served) = self.hand_over(&call)? {
@@ -189,7 +181,7 @@ impl Notifier {
     /// As [`serve`](Self::serve).
     pub(crate) fn release(&mut self) -> io::Result<()> {
         match self.held.take() {
-            Some(held) => self.answer(held.id, Answer::Fails(Errno::EPERM)),
+            Some(held) => self.answer(held, Answer::Fails(Errno::EPERM)),
             None => Ok(()),
         }
     }
@@ -207,10 +199,14 @@ impl Notifier {
     /// thread that may not be looked at is inside.
     pub(crate) fn in_flight(&mut self) -> Vec<u32> {
         let (until_sealed, numbers) = (self.until_sealed, self.numbers);
-        let held = self.held.as_ref().map(|held| held.thread);
         self.let_through
-            .retain(|thread| Some(*thread) != held && is_inside(*thread, until_sealed, numbers));
+            .retain(|thread| is_inside(*thread, until_sealed, numbers));
         self.let_through.clone()
+    }
+
+    /// Whether it is certain, without a look, that nobody is inside.
+    pub(crate) fn none_in_flight(&self) -> bool {
+        self.let_through.is_empty()
     }
 
     fn is_let_through(&self, call: &libc::seccomp_data) -> bool {

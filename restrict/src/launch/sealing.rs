@@ -185,12 +185,15 @@ impl Sealing {
         let (Some(notifier), true) = (&mut self.notifier, unsettled) else {
             return None;
         };
+        let now = Instant::now();
+        if self.look > now && !notifier.none_in_flight() {
+            return None;
+        }
         let inside = notifier.in_flight();
         if inside.is_empty() {
             self.state = State::Sealed;
             return Some(Outcome::Sealed);
         }
-        let now = Instant::now();
         self.look = match self.state {
             State::Reported => now + LATER,
             _ => now + SOON,
