@@ -318,24 +318,15 @@ fn mapped(
 ) -> Result<(Vec<String>, Vec<MappedFile>), Unread> {
     let ranges = map_files(&live.read("maps")?).ok_or_else(|| Unread::nonsense("maps"))?;
     let (mut devices, mut files) = (BTreeSet::new(), BTreeSet::new());
-    let (mut seen, mut private) = (BTreeSet::new(), Vec::new());
-    for Mapped { path, file, shared } in ranges {
-        if seen.contains(&file) && !shared {
-            continue;
-        }
+    let mut private = Vec::new();
+    for Mapped { link: path, shared } in ranges {
         let stat = dir.stat(&path)?;
-        // A library is some ranges, and most file systems give `maps` the numbers that they give
-        // `stat`: then another range with them is of the same file. Subvolumes of btrfs have
-        // one device number in `maps`, and none of theirs is that.
-        if (stat.device, stat.inode) == file {
-            seen.insert(file);
-        }
         match way_out(&stat, vantage) {
             Some(device) => {
                 devices.insert(device);
             }
             None if stat.kind() == libc::S_IFCHR || stat.device == vantage.memory_files => {}
-            // How one that is shared was opened, each range tells for itself.
+            // A library is some ranges. How one that is shared was opened, each tells for itself.
             None if !shared && private.contains(&stat) => {}
             None => {
                 if !shared {
@@ -353,14 +344,16 @@ fn mapped(
 }
 
 fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
+    // Linux's `Documentation/admin-guide/devices.txt`.
     match (file.kind(), file.special) {
-        (libc::S_IFCHR, (MISC, minor)) => vantage.xen.get(&minor).cloned(),
-        // Linux's `Documentation/admin-guide/devices.txt`.
-        (libc::S_IFCHR, (1, 1 | 2 | 4)) => Some("mem".to_owned()),
-        (libc::S_IFREG, _) if Some(file.device) == vantage.xenfs => Some("xenfs".to_owned()),
         // Zeroes are no device's.
         (libc::S_IFCHR, (1, 5)) => None,
+        (libc::S_IFCHR, (1, 1 | 2 | 4)) => Some("mem".to_owned()),
+        (libc::S_IFCHR, (MISC, minor)) if let Some(name) = vantage.xen.get(&minor) => {
+            Some(name.clone())
+        }
         (libc::S_IFCHR | libc::S_IFBLK, (major, minor)) => Some(format!("{DEVICE}{major}:{minor}")),
+        (libc::S_IFREG, _) if Some(file.device) == vantage.xenfs => Some("xenfs".to_owned()),
         _ => None,
     }
 }
@@ -369,14 +362,13 @@ fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mapped {
     /// What leads to the file.
-    pub(super) path: String,
-    /// Its device and inode number, as `maps` has them.
-    pub(super) file: ((u32, u32), u64),
+    pub(super) link: String,
     /// Whether what is written there is written to the file.
     pub(super) shared: bool,
 }
 
-/// The ranges where files are mapped.
+/// The ranges where files are mapped. That two are of one file the text does not tell:
+/// subvolumes of btrfs have one device number there.
 pub(super) fn map_files(maps: &[u8]) -> Option<Vec<Mapped>> {
     let text = String::from_utf8_lossy(maps);
     let mut ranges = Vec::new();
@@ -387,22 +379,16 @@ pub(super) fn map_files(maps: &[u8]) -> Option<Vec<Mapped>> {
         else {
             continue;
         };
-        if inode != "0" {
-            ranges.push(Mapped {
-                path: map_file(range)?,
-                file: (numbers(device)?, inode.parse().ok()?),
-                shared: !mode.ends_with('p'),
-            });
+        // An inode's number alone can be 0, where a server gives it.
+        if (device, inode) != ("00:00", "0") {
+            ranges.push((range, !mode.ends_with('p')));
         }
     }
-    Some(ranges)
-}
-
-/// `MAJOR:MINOR`, hexadecimal.
-fn numbers(device: &str) -> Option<(u32, u32)> {
-    let (major, minor) = device.split_once(':')?;
-    let number = |hex| u32::from_str_radix(hex, 16).ok();
-    Some((number(major)?, number(minor)?))
+    let mapped = ranges.into_iter().map(|(range, shared)| {
+        let link = map_file(range)?;
+        Some(Mapped { link, shared })
+    });
+    mapped.collect()
 }
 
 /// The link to what is mapped: there the addresses have no zeroes in front.
@@ -426,12 +412,41 @@ mod tests {
             ["r-xp", "rw-p", "rw-s", "r--s", "?"].map(shared),
             [false, false, true, true, true]
         );
-        let file = map_files(b"400000-40a000 r-xp 00000000 103:1f 77 /a\n").unwrap()[0].file;
-        assert_eq!(file, ((0x103, 0x1f), 77));
         assert_eq!(
             map_files(b"400000-40a000 rw-p 00000000 00:00 0 [heap]\n"),
             Some(vec![])
         );
+        for of_a_file in ["00:35 0", "00:00 7"] {
+            let line = format!("400000-40a000 rw-p 00000000 {of_a_file} /a\n");
+            assert_eq!(map_files(line.as_bytes()).map(|all| all.len()), Some(1));
+        }
+    }
+
+    #[test]
+    fn each_device_that_is_mapped_is_named_but_zeroes() {
+        let vantage = Vantage::new().expect("run the tests as root");
+        let zero = sys::stat_at("/dev/zero").unwrap();
+        let named = |kind, special| {
+            let mode = kind | 0o600;
+            way_out(
+                &sys::Stat {
+                    mode,
+                    special,
+                    ..zero
+                },
+                &vantage,
+            )
+        };
+        assert_eq!(way_out(&zero, &vantage), None);
+        assert_eq!(named(libc::S_IFCHR, (1, 1)).as_deref(), Some("mem"));
+        // /dev/hpet.
+        let hpet = named(libc::S_IFCHR, (MISC, 228));
+        assert_eq!(hpet.as_deref(), Some("device 10:228"));
+        let disk = named(libc::S_IFBLK, (1, 5));
+        assert_eq!(disk.as_deref(), Some("device 1:5"));
+        for (minor, name) in &vantage.xen {
+            assert_eq!(named(libc::S_IFCHR, (MISC, *minor)).as_ref(), Some(name));
+        }
     }
 
     #[test]

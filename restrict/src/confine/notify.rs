@@ -3,9 +3,10 @@
 //! hands to it, by their numbers alone.
 //!
 //! What a call's arguments point to can change after a look at it, so nothing is
-//! looked at, but by what answers a QEMU in the kernel's place ([`handing`]). A call that was let through may sleep in the kernel for as long as the
-//! program likes, before the kernel has read these arguments: sealing is done when
-//! [`Notifier::in_flight`] is empty.
+//! looked at, but by what answers a QEMU in the kernel's place ([`handing`]). A call
+//! that was let through may sleep in the kernel for as long as the program likes, before
+//! the kernel has read these arguments: sealing is done when [`Notifier::in_flight`] is
+//! empty.
 
 use std::{
     fmt, io,
@@ -175,11 +176,12 @@ impl Notifier {
         Ok(Served::Refused(denial))
     }
 
-    /// Refuses the call that is held.
+    /// Refuses the call that is held, and from here on holds none.
     ///
     /// # Errors
     /// As [`serve`](Self::serve).
     pub(crate) fn release(&mut self) -> io::Result<()> {
+        self.holds = false;
         match self.held.take() {
             Some(held) => self.answer(held, Answer::Fails(Errno::EPERM)),
             None => Ok(()),
@@ -332,6 +334,8 @@ pub(super) fn low_half(argument: u64) -> u32 {
     u32::try_from(argument & 0xffff_ffff).unwrap_or_default()
 }
 
+/// One in execve that was not the first goes on by the first's number: so what is sealed is no
+/// more than that, and an audit that stops all threads looks at what there is.
 fn is_inside(thread: u32, until_sealed: fn(u32) -> bool, numbers: fn(i32) -> bool) -> bool {
     match whole(format!("/proc/{thread}/syscall")) {
         Ok(call) => {

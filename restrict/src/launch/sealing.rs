@@ -166,7 +166,10 @@ impl Sealing {
                 self.store = NoStore::default();
                 self.state = State::Waiting(deadline);
             }
-            (_, State::Reported) => self.state = State::Waiting(deadline),
+            (_, State::Reported) => {
+                self.state = State::Waiting(deadline);
+                self.look = Instant::now();
+            }
             (_, State::Waiting(_)) => {}
             (_, State::Sealed) => return Some(Outcome::Sealed),
             (None, State::SetUp(_)) | (_, State::Nothing) => return Some(Outcome::Nothing),

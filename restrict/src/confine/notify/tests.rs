@@ -559,6 +559,15 @@ fn who_asks_for_root_again_waits_until_it_was_looked_at() {
 }
 
 #[test]
+fn who_was_looked_at_before_he_asks_does_not_wait() {
+    let (mut notifier, _go, thread) = of_qemu(None, |_| call(libc::SYS_setuid, [0; 4]));
+    notifier.seal();
+    notifier.release().unwrap();
+    assert_eq!(serve(&mut notifier, 1).len(), 1);
+    assert_eq!(thread.join().unwrap(), EPERM);
+}
+
+#[test]
 fn xens_devices_are_not_opened_by_qemu_itself() {
     let guest = GuestId::new(7).unwrap();
     let (mut notifier, go, thread) = of_qemu(Some(guest), |wait| {

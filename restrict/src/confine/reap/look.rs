@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who there is of a uid, by /proc.
 
-use std::{collections::BTreeSet, fmt, fs, io, path::Path};
-
-use nix::errno::Errno;
+use std::{fmt, fs, io, path::Path};
 
 use super::ReapError;
 use crate::confine::{
@@ -16,8 +14,6 @@ const INITIAL: [(&str, u32); 2] = [("pid", 0xEFFF_FFFC), ("user", 0xEFFF_FFFD)];
 /// `CAP_SETUID` and `CAP_SYS_PTRACE` of `linux/capability.h`.
 const CAP_SETUID: u32 = 7;
 const CAP_SYS_PTRACE: u32 = 19;
-/// Has this number on every machine, in its first pid namespace.
-const KTHREADD: i32 = 2;
 /// How often the threads of a process are listed while some end: one that executes a program
 /// gets the number of the first.
 const LISTS: usize = 3;
@@ -75,34 +71,11 @@ pub(crate) fn sees_all() -> Result<(), ReapError> {
 
 /// The processes with a live thread that has `uid`.
 pub(super) fn processes_of(uid: u32) -> Result<Vec<Process>, ReapError> {
-    let all = numbers("/proc")?;
-    // After these were listed: a number may be another's by now, and is the kernel's then.
-    let kernels = match is_a_real_one(uid) {
-        true => BTreeSet::new(),
-        false => kernels(),
-    };
     let mut found = Vec::new();
-    for pid in all.into_iter().filter(|pid| !kernels.contains(pid)) {
+    for pid in numbers("/proc")? {
         found.extend(process_of(uid, pid)?);
     }
     Ok(found)
-}
-
-/// Whether a thread may have it as its real uid: the kernel looks at all of them at once.
-fn is_a_real_one(uid: u32) -> bool {
-    // SAFETY: two numbers.
-    let highest = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_USER, uid) };
-    Errno::result(highest) != Err(Errno::ESRCH)
-}
-
-/// Most of what /proc lists: the kernel's threads, and programs that it starts, as root. One that
-/// takes another uid, as what writes a core dump may, takes it as its real one.
-fn kernels() -> BTreeSet<i32> {
-    // Without CONFIG_PROC_CHILDREN there is no such file.
-    let children = whole(format!("/proc/{KTHREADD}/task/{KTHREADD}/children"));
-    let children = String::from_utf8(children.unwrap_or_default()).unwrap_or_default();
-    let numbers = children.split_ascii_whitespace().map(str::parse);
-    numbers.map_while(Result::ok).collect()
 }
 
 /// The process, if it is one of them. Of most, the kernel's too, one file tells all.
@@ -218,25 +191,6 @@ fn state_and_uids(status: &[u8]) -> Option<(char, [u32; 3])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_passed_over_is_the_kernels() {
-        let kernels = kernels();
-        assert!(!kernels.is_empty(), "no CONFIG_PROC_CHILDREN");
-        let own = std::process::id().cast_signed();
-        assert!(!kernels.contains(&1) && !kernels.contains(&own));
-        for pid in kernels {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let parent = field(status.as_bytes(), "PPid:");
-            assert!(status.is_empty() || parent == Some("2"), "{status}");
-        }
-    }
-
-    #[test]
-    fn a_real_uid_is_known_without_a_look() {
-        let own = nix::unistd::getuid().as_raw();
-        assert!(is_a_real_one(own) && !is_a_real_one(u32::MAX - 7));
-    }
 
     #[test]
     fn a_status_has_a_state_and_three_uids_or_is_no_status() {
