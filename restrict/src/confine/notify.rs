@@ -334,8 +334,8 @@ pub(super) fn low_half(argument: u64) -> u32 {
     u32::try_from(argument & 0xffff_ffff).unwrap_or_default()
 }
 
-/// One in execve that was not the first goes on by the first's number: so what is sealed is no
-/// more than that, and an audit that stops all threads looks at what there is.
+/// One in execve that was not the first thread goes on by the first's number, and seems gone:
+/// where that matters, of a QEMU, all threads are stopped and looked at besides.
 fn is_inside(thread: u32, until_sealed: fn(u32) -> bool, numbers: fn(i32) -> bool) -> bool {
     match whole(format!("/proc/{thread}/syscall")) {
         Ok(call) => {
