@@ -25,13 +25,14 @@ use crate::wire::{Frame, Piece, Wire};
 pub(crate) struct Limits {
     /// Without a byte on either port: then it hangs.
     pub(crate) silence: Duration,
+    /// All tests of a suite take a PVH dom0 more than half an hour.
     pub(crate) total: Duration,
 }
 
 impl Limits {
     pub(crate) const DEFAULT: Self = Self {
         silence: Duration::from_secs(180),
-        total: Duration::from_secs(30 * 60),
+        total: Duration::from_secs(60 * 60),
     };
     pub(crate) const NONE: Self = Self {
         silence: Duration::MAX,
