@@ -424,7 +424,8 @@ mod tests {
 
     #[test]
     fn each_device_that_is_mapped_is_named_but_zeroes() {
-        let vantage = Vantage::new().expect("run the tests as root");
+        let mut vantage = Vantage::new().expect("run the tests as root");
+        vantage.xen = [(62, "privcmd".to_owned())].into();
         let zero = sys::stat_at("/dev/zero").unwrap();
         let named = |kind, special| {
             let mode = kind | 0o600;
@@ -444,9 +445,8 @@ mod tests {
         assert_eq!(hpet.as_deref(), Some("device 10:228"));
         let disk = named(libc::S_IFBLK, (1, 5));
         assert_eq!(disk.as_deref(), Some("device 1:5"));
-        for (minor, name) in &vantage.xen {
-            assert_eq!(named(libc::S_IFCHR, (MISC, *minor)).as_ref(), Some(name));
-        }
+        let xens = named(libc::S_IFCHR, (MISC, 62));
+        assert_eq!(xens.as_deref(), Some("privcmd"));
     }
 
     #[test]
