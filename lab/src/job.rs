@@ -11,6 +11,7 @@ use crate::artifacts::{TOOLS, Tool};
 use crate::contents::{Contents, MODULES};
 use crate::cpio::Archive;
 use crate::dom0::Dom0;
+use crate::qemu::Processors;
 use crate::suite::Suite;
 
 const INIT: &str = include_str!("init.sh");
@@ -86,7 +87,7 @@ pub(crate) struct Terminal {
 pub(crate) struct Plan<'a> {
     pub(crate) suite: &'a Suite,
     pub(crate) dom0: &'a Dom0,
-    pub(crate) cpus: u8,
+    pub(crate) processors: Processors,
     pub(crate) nonce: &'a str,
     pub(crate) guest: PathBuf,
     pub(crate) work: &'a Work,

@@ -48,6 +48,7 @@ use artifacts::Build;
 use contents::Contents;
 use dom0::Dom0;
 use machine::Limits;
+use qemu::Processors;
 use session::System;
 use suite::Suite;
 
@@ -61,9 +62,8 @@ struct Arguments {
     /// The kind of its dom0.
     #[arg(long, global = true, default_value = dom0::DEFAULT)]
     dom0: &'static Dom0,
-    /// Processors of the emulated machine.
-    #[arg(long, global = true, default_value_t = qemu::CPUS, value_parser = clap::value_parser!(u8).range(1..=8))]
-    cpus: u8,
+    #[command(flatten)]
+    processors: Processors,
     #[command(subcommand)]
     command: Task,
 }
@@ -169,7 +169,7 @@ fn end_on_signals() -> Result<()> {
 }
 
 fn perform(arguments: &Arguments) -> Result<ExitCode> {
-    let system = System::new(arguments.suite, arguments.dom0, arguments.cpus);
+    let system = System::new(arguments.suite, arguments.dom0, arguments.processors);
     match &arguments.command {
         Task::Demo => system.run(&session::demo()?),
         Task::Test {
@@ -199,7 +199,7 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
                 Some(filter) => session::tests(Some(filter), &[], Build::Dev)?,
                 None => session::everything()?,
             };
-            session::matrix(arguments.cpus, *only, &tests)
+            session::matrix(arguments.processors, *only, &tests)
         }
         Task::Shell { contents } => system.shell(contents),
         Task::Run {

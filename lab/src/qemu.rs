@@ -20,9 +20,32 @@ use crate::image::Image;
 use crate::job::Plan;
 use crate::process;
 
-/// Virtual processors. One is no slower than two, and two suffer when this machine is busy:
-/// each waits in vain for the other, which is not running.
-pub(crate) const CPUS: u8 = 1;
+/// What the emulated machine computes with, and how its time passes.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Processors {
+    // One is no slower than two, and two suffer when this machine is busy: each waits in vain
+    // for the other, which is not running.
+    /// Processors of the emulated machine.
+    #[arg(long = "cpus", value_name = "N", global = true, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) count: u8,
+    /// Its time passes by a nanosecond with each instruction, not with ours: what is measured
+    /// there is instructions, the same in each run, and not how dear emulation makes each.
+    #[arg(long, global = true, conflicts_with = "count")]
+    pub(crate) icount: bool,
+}
+
+impl Processors {
+    fn arguments(self) -> Vec<String> {
+        let (threads, clock) = match self.icount {
+            false => ("multi", None),
+            true => ("single", Some(["-icount", "shift=0"])),
+        };
+        let (accelerator, count) = (format!("tcg,thread={threads}"), self.count.to_string());
+        let arguments = ["-accel", &accelerator, "-smp", &count];
+        let arguments = arguments.into_iter().chain(clock.into_iter().flatten());
+        arguments.map(str::to_owned).collect()
+    }
+}
 
 /// Memory of the whole machine and of dom0, in MiB. Half of dom0's is room for its files.
 const MEMORY: u32 = 1536;
@@ -94,9 +117,8 @@ pub(crate) fn command(
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none"])
         .args(plan.dom0.qemu)
-        .args(["-accel", "tcg,thread=multi"])
+        .args(plan.processors.arguments())
         .args(["-cpu", &format!("{CPU}{}", plan.dom0.cpu)])
-        .args(["-smp", &plan.cpus.to_string()])
         .args(["-m", &MEMORY.to_string()])
         .args(["-chardev", &format!("socket,id=console,fd={console}")])
         .args(["-chardev", &format!("socket,id=port,fd={port}")])

@@ -18,6 +18,7 @@ use crate::job::{Executable, Job, Plan, Terminal, Work};
 use crate::machine::{self, Limits, Outcome};
 use crate::paths;
 use crate::progress::say;
+use crate::qemu::Processors;
 use crate::suite::{SUITES, Suite};
 use crate::terminal;
 
@@ -25,12 +26,16 @@ use crate::terminal;
 pub(crate) struct System {
     suite: &'static Suite,
     dom0: &'static Dom0,
-    cpus: u8,
+    processors: Processors,
 }
 
 impl System {
-    pub(crate) fn new(suite: &'static Suite, dom0: &'static Dom0, cpus: u8) -> Self {
-        Self { suite, dom0, cpus }
+    pub(crate) fn new(suite: &'static Suite, dom0: &'static Dom0, processors: Processors) -> Self {
+        Self {
+            suite,
+            dom0,
+            processors,
+        }
     }
 
     /// Boots and runs the jobs. The first status that is not 0 becomes ours.
@@ -121,7 +126,7 @@ impl System {
         let plan = Plan {
             suite: self.suite,
             dom0: self.dom0,
-            cpus: self.cpus,
+            processors: self.processors,
             nonce: &nonce()?,
             guest: artifacts::build_guest()?,
             work,
@@ -137,7 +142,11 @@ impl System {
 ///
 /// # Errors
 /// None of its own: a boot that fails is a row of the table.
-pub(crate) fn matrix(cpus: u8, only: Option<&Suite>, tests: &Tests) -> Result<ExitCode> {
+pub(crate) fn matrix(
+    processors: Processors,
+    only: Option<&Suite>,
+    tests: &Tests,
+) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut table = String::new();
     let systems = SUITES
@@ -145,7 +154,7 @@ pub(crate) fn matrix(cpus: u8, only: Option<&Suite>, tests: &Tests) -> Result<Ex
         .filter(|suite| only.is_none_or(|only| only.name == suite.name))
         .flat_map(|suite| suite.dom0s.iter().map(move |&dom0| (suite, dom0)));
     for (suite, dom0) in systems {
-        let result = System::new(suite, dom0, cpus).test(tests);
+        let result = System::new(suite, dom0, processors).test(tests);
         let text = match &result {
             Ok(code) if *code == ExitCode::SUCCESS => "passed",
             Ok(_) => "FAILED",

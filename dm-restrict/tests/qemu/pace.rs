@@ -36,7 +36,7 @@ fn round(device_model: Option<&Path>) -> Times {
     let until = |is_so: fn(&str) -> bool| {
         while !fs::read_to_string(&serial).is_ok_and(|said| is_so(&said)) {
             assert!(begin.elapsed() < Duration::from_secs(300), "it hangs");
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(2));
         }
         begin.elapsed()
     };
@@ -74,7 +74,7 @@ fn beside_stock() {
         let of = |all: &[Times]| median(all.iter().map(|times| times[at]).collect());
         let (ours, stock) = (of(&ours), of(&stock));
         println!(
-            "{what}: {ours:.2} s, stock {stock:.2} s: {:.2}",
+            "{what}: {ours:.3} s, stock {stock:.3} s: {:.2}",
             ours / stock
         );
     }

@@ -27,7 +27,10 @@ fn play_to(end: End, script: &str, limits: Limits) -> Result<Outcome, String> {
     let plan = Plan {
         suite: &SUITES[1],
         dom0: &PV,
-        cpus: qemu::CPUS,
+        processors: qemu::Processors {
+            count: 1,
+            icount: false,
+        },
         nonce: "n",
         guest: PathBuf::new(),
         work: &work,
