@@ -41,6 +41,15 @@ pub(crate) static STOCK_QEMU: Contents = Contents {
     systemd: true,
     qemu: true,
     files: &[
+        "etc/xen/scripts/hotplugpath.sh",
+        "etc/xen/scripts/locking.sh",
+        "etc/xen/scripts/logging.sh",
+        "etc/xen/scripts/vif-bridge",
+        "etc/xen/scripts/vif-common.sh",
+        "etc/xen/scripts/xen-hotplug-common.sh",
+        "etc/xen/scripts/xen-network-common.sh",
+        "etc/xen/scripts/xen-script-common.sh",
+        "usr/lib/ipxe/qemu/efi-rtl8139.rom",
         "usr/lib/xen-{xen}/boot/hvmloader",
         "usr/share/qemu/keymaps/en-us",
         "usr/share/seabios/bios-256k.bin",
@@ -89,7 +98,16 @@ pub(crate) const MODULES: &[&str] = &[
     "xenfs",
     "tun",
     "loop",
+    "llc",
+    "stp",
+    "bridge",
+    "xen-netback",
 ];
+
+/// What HVM guests need besides QEMU: their network cards have a ROM, and xl's script for them
+/// is bash's.
+const BESIDE_QEMU: &[&str] = &["bash", "ipxe-qemu"];
+const BASH: &str = "bin/bash";
 
 impl Contents {
     /// The smallest that has what both have.
@@ -108,7 +126,8 @@ impl Contents {
             PACKAGES
                 .iter()
                 .chain(self.systemd.then_some(&"systemd"))
-                .chain(self.qemu.then_some(&suite.qemu.package)),
+                .chain(self.qemu.then_some(&suite.qemu.package))
+                .chain(BESIDE_QEMU.iter().filter(|_| self.qemu)),
         )
     }
 
@@ -118,7 +137,8 @@ impl Contents {
             PROGRAMS
                 .iter()
                 .chain(suite.systemd.iter().filter(|_| self.systemd))
-                .chain(self.qemu.then_some(&suite.qemu.program)),
+                .chain(self.qemu.then_some(&suite.qemu.program))
+                .chain(self.qemu.then_some(&BASH)),
         )
     }
 

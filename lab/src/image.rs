@@ -23,7 +23,7 @@ use crate::root::Root;
 use crate::suite::Suite;
 
 /// Raised when this file starts to build something else from the same inputs.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 
 /// How many images of a suite stay in the cache.
 const IMAGES_KEPT: usize = 4;
@@ -196,7 +196,7 @@ fn fill<W: Write>(
         archive.file(path, 0o755, &root.read(path)?)?;
     }
     for path in contents.files(suite) {
-        archive.file(&path, 0o644, &root.read(&path)?)?;
+        archive.file(&path, root.mode(&path)?, &root.read(&path)?)?;
     }
     for module in MODULES {
         let bytes = read_module(root, module)?;

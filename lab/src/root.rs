@@ -2,6 +2,7 @@
 //! A folder with unpacked packages, looked at as the root it is going to be.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,19 @@ impl Root {
             .find(path)
             .with_context(|| format!("no package of the suite has {path}"))?;
         fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+    }
+
+    /// Of a file that anybody may read: can it be executed?
+    ///
+    /// # Errors
+    /// No package has it.
+    pub(crate) fn mode(&self, path: &str) -> Result<u32> {
+        let file = self.find(path).and_then(|file| file.metadata().ok());
+        let file = file.with_context(|| format!("no package of the suite has {path}"))?;
+        Ok(match file.permissions().mode() & 0o100 {
+            0 => 0o644,
+            _ => 0o755,
+        })
     }
 
     /// The names in a folder; none if it is not there.

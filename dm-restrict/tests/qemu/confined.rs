@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     device::Loop,
+    network::{self, Bridge},
     stock::eventually,
     support::{
         Guest, Wanted, alone, dm_restrict, every_check_holds, in_place_of_qemu, is_there, scratch,
@@ -164,34 +165,27 @@ fn the_keyboard_that_xl_adds_is_in_nobodys_way() {
     assert_eq!(state.stdout, b"1\n");
 }
 
+/// With xl's own script, which makes its device a port of the bridge.
 #[test]
-fn a_network_card_is_reached_from_dom0_and_its_qemu_sees_no_network() {
+fn a_network_card_exchanges_frames_with_a_bridge_and_its_qemu_sees_no_network() {
     let _alone = alone();
-    let name = "vif-test-emu";
-    // As libxl names it for an emulated card.
-    let netdev = format!("type=tap,id=net0,ifname={name},br=none,script=no,downscript=no");
-    let guest = Guest::with(&[&format!(
-        "device_model_args=[\"-netdev\",\"{netdev}\",\"-device\",\"rtl8139,netdev=net0,romfile=\"]"
-    )]);
-    assert_eq!(guest.record["without"], serde_json::json!([]));
-    let of = |what: &str| fs::read_to_string(format!("/sys/class/net/{name}/{what}")).unwrap();
-    // A frame that dom0 sends is counted when QEMU has read it.
-    let address = ["10.9.8.7", "netmask", "255.255.255.0", "up"];
-    let up = Command::new("ifconfig").arg(name).args(address).status();
-    assert!(up.unwrap().success());
-    let socket = std::net::UdpSocket::bind("10.9.8.7:0").unwrap();
-    socket.set_broadcast(true).unwrap();
-    socket.send_to(b"a frame", "10.9.8.255:9").unwrap();
-    eventually("QEMU has read a frame", || {
-        of("statistics/tx_packets").trim() != "0"
+    let bridge = Bridge::new();
+    let guest = Guest::that(&Wanted {
+        network: true,
+        more: &[network::CARD],
+        ..Wanted::default()
     });
+    assert_eq!(guest.record["without"], serde_json::json!([]));
+    let device = format!("vif{}.0-emu", guest.stock.domid);
+    assert!(Bridge::ports().unwrap().contains(&device));
+    bridge.answers();
     guest.has_done_its_work();
     let text = every_check_holds(guest.stock.domid);
     assert!(text.contains("only lo,"), "{text}");
     drop(guest);
-    eventually("the device is gone", || {
-        fs::metadata(format!("/sys/class/net/{name}")).is_err()
-    });
+    eventually("the device is gone", || Bridge::ports().unwrap().is_empty());
+    let device = format!("/sys/class/net/{device}");
+    assert!(fs::metadata(device).is_err());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A disk to boot from. Its first sector is the guest: it says so on its serial port, reads and
 //! writes the next sector through the firmware, as often as it is told to, and says what it
-//! read.
+//! read. If there is a third sector (network.rs), it calls that, and says what comes of it.
 
 use std::{arch::global_asm, fs, path::Path, ptr};
 
@@ -13,7 +13,7 @@ pub(crate) const TEXT: &str = "hello from the disk";
 /// So often the sector is read and written, if not said otherwise.
 pub(crate) const TIMES: u16 = 50;
 
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 /// Where in its sector the guest counts.
 const COUNT: usize = 0x100;
 /// Where in the first it finds how often.
@@ -47,7 +47,15 @@ global_asm!(
     "jnz 3b",
     "mov si, 0x8000",
     "call 60f",
-    "call 4f",
+    "mov ax, 0x0201",
+    "mov bx, 0x8400",
+    "mov cl, 3",
+    "call 53f",
+    "cmp byte ptr [bx], 0",
+    "je 3f",
+    "call bx",
+    "call 60f",
+    "3: call 4f",
     ".asciz \"\\ndone\\n\"",
     "4: pop si",
     "5: call 60f",
@@ -55,7 +63,8 @@ global_asm!(
     "jmp 6b",
     // The second sector, to or from 0x8000.
     "50: mov bx, 0x8000",
-    "mov cx, 2",
+    "mov cl, 2",
+    "53: xor ch, ch",
     "mov dx, di",
     "xor dh, dh",
     "int 0x13",

@@ -11,6 +11,7 @@ mod disk;
 mod ends;
 mod formats;
 mod keeps;
+mod network;
 mod pace;
 mod reaches;
 mod refused;

@@ -17,7 +17,7 @@ use std::{
 use xen_restrict::launch::QEMU_OVERRIDE;
 
 use crate::{
-    disk,
+    disk, network,
     stock::{NoStart, StockGuest, from_lab},
 };
 
@@ -66,6 +66,7 @@ pub(crate) struct Guest {
     pub(crate) disk: PathBuf,
     serial: PathBuf,
     times: u16,
+    heard: &'static str,
     pub(crate) record: serde_json::Value,
 }
 
@@ -76,6 +77,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) device: Option<&'a Path>,
     /// How often it reads and writes.
     pub(crate) times: u16,
+    /// Does it use its network card?
+    pub(crate) network: bool,
     /// Lines of its config.
     pub(crate) more: &'a [&'a str],
 }
@@ -86,6 +89,7 @@ impl Default for Wanted<'_> {
             cd: None,
             device: None,
             times: disk::TIMES,
+            network: false,
             more: &[],
         }
     }
@@ -117,11 +121,15 @@ impl Guest {
             cd,
             device,
             times,
+            network,
             more,
         } = *wanted;
         let serial = scratch("serial");
         let disk = device.map_or_else(|| scratch("disk"), Path::to_owned);
         disk::make(&disk, times);
+        if network {
+            network::add(&disk);
+        }
         let lines = Self::config(&serial, &disk, cd);
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
         let lines = [&lines, more].concat();
@@ -132,6 +140,7 @@ impl Guest {
             disk,
             serial,
             times,
+            heard: if network { network::ANSWER } else { "" },
             record,
         })
     }
@@ -201,7 +210,8 @@ impl Guest {
             );
             thread::sleep(Duration::from_millis(20));
         }
-        let expected = format!("{}{}{}", disk::BOOTED, disk::TEXT, disk::DONE);
+        let (disk, network) = (disk::TEXT, self.heard);
+        let expected = format!("{}{disk}{network}{}", disk::BOOTED, disk::DONE);
         assert_eq!(self.said(), expected);
         assert_eq!(disk::count(&self.disk), self.times);
     }
