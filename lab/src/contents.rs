@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a dom0 has besides hypervisor and kernel, as data. `{xen}` stands for Xen's version
-//! in all of it.
+//! What a dom0 has besides hypervisor and kernel, as data. In all of it `{xen}` stands for
+//! Xen's version, and `{roms}` for the folder of network cards' ROMs.
 
 use clap::builder::PossibleValue;
 
@@ -49,8 +49,8 @@ pub(crate) static STOCK_QEMU: Contents = Contents {
         "etc/xen/scripts/xen-hotplug-common.sh",
         "etc/xen/scripts/xen-network-common.sh",
         "etc/xen/scripts/xen-script-common.sh",
-        "usr/lib/ipxe/qemu/efi-rtl8139.rom",
         "usr/lib/xen-{xen}/boot/hvmloader",
+        "{roms}/efi-rtl8139.rom",
         "usr/share/qemu/keymaps/en-us",
         "usr/share/seabios/bios-256k.bin",
         "usr/share/seabios/vgabios-cirrus.bin",
@@ -151,6 +151,7 @@ fn fill<'a>(suite: &Suite, patterns: impl IntoIterator<Item = &'a &'static str>)
     patterns
         .into_iter()
         .map(|pattern| pattern.replace("{xen}", suite.xen))
+        .map(|pattern| pattern.replace("{roms}", suite.roms))
         .collect()
 }
 

@@ -195,3 +195,29 @@ fn read_all(mut from: UnixStream, to: Sender<Event>, event: fn(Vec<u8>) -> Event
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        processors: Processors,
+    }
+
+    fn arguments(line: &str) -> Option<String> {
+        let line = Line::try_parse_from(line.split(' ')).ok()?;
+        Some(line.processors.arguments().join(" "))
+    }
+
+    #[test]
+    fn instructions_are_counted_on_one_processor() {
+        let plain = arguments("lab --cpus 2").unwrap();
+        assert_eq!(plain, "-accel tcg,thread=multi -smp 2");
+        let counted = arguments("lab --icount").unwrap();
+        assert_eq!(counted, "-accel tcg,thread=single -smp 1 -icount shift=0");
+        assert!(arguments("lab --icount --cpus 2").is_none());
+    }
+}

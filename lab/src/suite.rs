@@ -18,6 +18,8 @@ pub(crate) struct Suite {
     pub(crate) security: bool,
     /// The device model of its HVM guests.
     pub(crate) qemu: &'static Qemu,
+    /// Where the ROMs of their network cards are.
+    pub(crate) roms: &'static str,
     /// systemd's programs.
     pub(crate) systemd: &'static [&'static str],
     /// The kinds of dom0 that it boots.
@@ -59,6 +61,7 @@ pub(crate) const SUITES: &[Suite] = &[
         updates: &[],
         security: true,
         qemu: &QEMU_SYSTEM_X86,
+        roms: "usr/lib/ipxe/qemu",
         systemd: SYSTEMD,
         dom0s: &[&PV],
     },
@@ -69,6 +72,7 @@ pub(crate) const SUITES: &[Suite] = &[
         updates: &["-updates"],
         security: true,
         qemu: &QEMU_SYSTEM_XEN,
+        roms: "usr/lib/ipxe/qemu",
         systemd: SYSTEMD,
         dom0s: &[&PV, &PVH],
     },
@@ -79,6 +83,7 @@ pub(crate) const SUITES: &[Suite] = &[
         updates: &["-updates"],
         security: true,
         qemu: &QEMU_SYSTEM_XEN,
+        roms: "usr/share/qemu",
         systemd: SYSTEMD_255,
         dom0s: &[&PV, &PVH],
     },
@@ -89,6 +94,7 @@ pub(crate) const SUITES: &[Suite] = &[
         updates: &[],
         security: false,
         qemu: &QEMU_SYSTEM_XEN,
+        roms: "usr/share/qemu",
         systemd: SYSTEMD_255,
         dom0s: &[&PV, &PVH],
     },

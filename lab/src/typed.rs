@@ -107,8 +107,8 @@ pub(crate) const COMMANDS: &[Row] = &[
         "as it should",
     ),
     instead(
-        "cargo lab test pace:: --release -- --ignored --nocapture",
-        "cargo lab test pace:: -- --ignored --nocapture",
+        "cargo lab test pace:: --release --icount -- --ignored --nocapture",
+        "cargo lab test pace::of_a_disk_and --icount -- --ignored --nocapture",
         "1000 disk requests",
     ),
     instead(

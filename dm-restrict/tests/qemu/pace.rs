@@ -3,6 +3,7 @@
 //! not asserted.
 //!
 //!     cargo lab test pace:: --release -- --ignored --nocapture
+//!     cargo lab test pace:: --release --icount -- --ignored --nocapture
 
 use std::{
     env, fs,
@@ -13,6 +14,7 @@ use std::{
 
 use crate::{
     disk,
+    network::{self, Bridge},
     stock::StockGuest,
     support::{Guest, alone, in_place_of_qemu, scratch},
 };
@@ -24,11 +26,12 @@ const TIMES: u16 = 500;
 /// Until `xl create` returned; from then until the guest runs; both; its requests.
 type Times = [Duration; 4];
 
-fn round(device_model: Option<&Path>) -> Times {
+fn round(device_model: Option<&Path>, more: &[&str]) -> Times {
     let (serial, disk) = (scratch("serial"), scratch("disk"));
     disk::make(&disk, TIMES);
     let lines = Guest::config(&serial, &disk, None);
     let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let lines = [&lines, more].concat();
     let begin = Instant::now();
     let guest = StockGuest::create(true, device_model, &lines);
     let created = begin.elapsed();
@@ -52,15 +55,13 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times[times.len() / 2].as_secs_f64()
 }
 
-#[test]
-#[ignore = "a measurement, where stock QEMU starts with dm_restrict=1: bookworm's"]
-fn beside_stock() {
-    let _alone = alone();
+/// With these lines in the guest's config.
+fn beside_stock(more: &[&str]) {
     let (mut ours, mut stock) = (Vec::new(), Vec::new());
     let trial = env::var_os("BENCH_TRIAL").is_some();
     for _ in 0..if trial { 1 } else { ROUNDS } {
-        ours.push(round(Some(&in_place_of_qemu())));
-        stock.push(round(None));
+        ours.push(round(Some(&in_place_of_qemu()), more));
+        stock.push(round(None, more));
         // The lab waits for a sign of life.
         eprint!(".");
     }
@@ -78,4 +79,19 @@ fn beside_stock() {
             ours / stock
         );
     }
+}
+
+#[test]
+#[ignore = "a measurement, where stock QEMU starts with dm_restrict=1: bookworm's"]
+fn of_a_disk() {
+    let _alone = alone();
+    beside_stock(&[]);
+}
+
+#[test]
+#[ignore = "the same"]
+fn of_a_disk_and_a_network_card() {
+    let _alone = alone();
+    let _bridge = Bridge::new();
+    beside_stock(&[network::CARD]);
 }
