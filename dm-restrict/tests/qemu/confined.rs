@@ -165,6 +165,27 @@ fn the_keyboard_that_xl_adds_is_in_nobodys_way() {
     assert_eq!(state.stdout, b"1\n");
 }
 
+fn works_with(device: &str, lines: &[&str]) {
+    let _alone = alone();
+    let guest = Guest::with(lines);
+    let line = fs::read(format!("/proc/{}/cmdline", guest.pid())).unwrap();
+    let line = String::from_utf8_lossy(&line);
+    assert!(line.contains(device), "{line}");
+    guest.has_done_its_work();
+    every_check_holds(guest.stock.domid);
+}
+
+#[test]
+fn a_usb_tablet_is_in_nobodys_way() {
+    works_with("tablet", &["usb=1", "usbdevice=\"tablet\""]);
+}
+
+/// It has nothing of dom0's to play on.
+#[test]
+fn a_sound_card_is_in_nobodys_way() {
+    works_with("ac97", &["soundhw=\"ac97\""]);
+}
+
 /// With xl's own script, which makes its device a port of the bridge.
 #[test]
 fn a_network_card_exchanges_frames_with_a_bridge_and_its_qemu_sees_no_network() {
