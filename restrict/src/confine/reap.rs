@@ -35,6 +35,7 @@ use super::{
 const FLOOR: u32 = 100;
 const LOCK: &str = "reap.lock";
 const PAUSE: Duration = Duration::from_millis(5);
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reaps one domain's processes. Everything that can be checked without a look
 /// at processes was checked when it was made.
@@ -125,7 +126,7 @@ impl Reaper {
     /// as the kernel sends it to all of them at once, and lets no fork end in between.
     ///
     /// With CAP_SYS_NICE the calling thread is scheduled in real time meanwhile (`SCHED_RR`),
-    /// before all that could be reaped.
+    /// before all that could be reaped; after a look it leaves them as much time as that took.
     ///
     /// The calling process may have other threads. It forks without the C library's
     /// handlers, and the child makes system calls only.
@@ -158,6 +159,7 @@ impl Reaper {
         }
         let found = look(self)?;
         for rounds in 1.. {
+            let began = Instant::now();
             let sent = self.send(Signal::Kill)?;
             let left = processes_of(self.target)?;
             if left.is_empty() && sent {
@@ -174,7 +176,8 @@ impl Reaper {
                     left,
                 });
             }
-            thread::sleep(PAUSE);
+            // To end takes the processor, too: this, which goes before it, takes half at most.
+            thread::sleep(began.elapsed().clamp(PAUSE, LONG_PAUSE));
         }
         unreachable!("the loop has no end")
     }
