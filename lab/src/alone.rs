@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::artifacts::{HOLES, KERNEL, Program};
+use crate::artifacts::{HOLES, KERNEL, Program, QEMU};
+use crate::contents::{Contents, DEBIAN, TOOLSTACK};
 use crate::dom0::Dom0;
 use crate::machine::Limits;
 use crate::suite::Suite;
@@ -52,6 +53,7 @@ impl End {
 pub(crate) struct Alone {
     pub(crate) program: &'static Program,
     pub(crate) test: &'static str,
+    pub(crate) contents: &'static Contents,
     /// Suites and kinds of dom0 that have it; elsewhere it does not run.
     ends: &'static [(&'static str, &'static str, End)],
 }
@@ -144,7 +146,20 @@ pub(crate) const ALONE: &[Alone] = &[
     Alone {
         program: &KERNEL,
         test: "yama::where_yama_forbids_it_that_is_said",
+        contents: &TOOLSTACK,
         ends: &[("bookworm", "pv", End::Well)],
+    },
+    Alone {
+        program: &QEMU,
+        test: "under_systemd::a_qemu_has_a_control_group_of_its_own",
+        contents: &DEBIAN,
+        ends: &[
+            ("bookworm", "pv", End::Well),
+            ("bookworm", "pvh", End::Well),
+            ("trixie", "pv", End::Well),
+            ("trixie", "pvh", End::Well),
+            ("sid", "pv", End::Well),
+        ],
     },
 ];
 
@@ -154,6 +169,7 @@ const fn hole(test: &'static str, ends: &'static [(&'static str, &'static str, E
     Alone {
         program: &HOLES,
         test,
+        contents: &TOOLSTACK,
         ends,
     }
 }

@@ -66,6 +66,14 @@ pub(crate) const HOLES: Program = Program {
     features: &[],
 };
 
+/// The suite's QEMU under its `xl`, through `dm-restrict qemu`.
+pub(crate) const QEMU: Program = Program {
+    package: "dm-restrict",
+    kind: Kind::Test,
+    name: "qemu",
+    features: &[],
+};
+
 /// The tests that need real Xen: add a row to have one more run. Dom0 has what the most
 /// demanding of those needs that run.
 pub(crate) const TESTS: &[Test] = &[
@@ -118,12 +126,7 @@ pub(crate) const TESTS: &[Test] = &[
         contents: &STOCK_QEMU,
     },
     Test {
-        program: Program {
-            package: "dm-restrict",
-            kind: Kind::Test,
-            name: "qemu",
-            features: &[],
-        },
+        program: QEMU,
         contents: &STOCK_QEMU,
     },
 ];

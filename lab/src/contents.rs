@@ -13,6 +13,8 @@ pub(crate) struct Contents {
     help: &'static str,
     /// Does it have systemd?
     systemd: bool,
+    /// As its first process?
+    pub(crate) boots_systemd: bool,
     /// Does it have the suite's own device model?
     qemu: bool,
     /// Files that are no programs.
@@ -23,6 +25,7 @@ pub(crate) static TOOLSTACK: Contents = Contents {
     name: "toolstack",
     help: "What PVH guests need",
     systemd: false,
+    boots_systemd: false,
     qemu: false,
     files: &[],
 };
@@ -31,6 +34,7 @@ pub(crate) static SYSTEMD: Contents = Contents {
     name: "systemd",
     help: "systemd as well, for services",
     systemd: true,
+    boots_systemd: false,
     qemu: false,
     files: &[],
 };
@@ -39,6 +43,7 @@ pub(crate) static STOCK_QEMU: Contents = Contents {
     name: "stock-qemu",
     help: "The suite's QEMU as well, for HVM guests",
     systemd: true,
+    boots_systemd: false,
     qemu: true,
     files: &[
         "etc/xen/scripts/hotplugpath.sh",
@@ -56,6 +61,13 @@ pub(crate) static STOCK_QEMU: Contents = Contents {
         "usr/share/seabios/vgabios-cirrus.bin",
         "usr/share/seabios/vgabios-stdvga.bin",
     ],
+};
+
+pub(crate) static DEBIAN: Contents = Contents {
+    name: "debian",
+    help: "The same, with systemd as its first process, as Debian boots",
+    boots_systemd: true,
+    ..STOCK_QEMU
 };
 
 pub(crate) const DEFAULT: &str = "toolstack";
@@ -157,7 +169,7 @@ fn fill<'a>(suite: &Suite, patterns: impl IntoIterator<Item = &'a &'static str>)
 
 impl clap::ValueEnum for &'static Contents {
     fn value_variants<'a>() -> &'a [Self] {
-        static ALL: [&Contents; 3] = [&TOOLSTACK, &SYSTEMD, &STOCK_QEMU];
+        static ALL: [&Contents; 4] = [&TOOLSTACK, &SYSTEMD, &STOCK_QEMU, &DEBIAN];
         &ALL
     }
 
@@ -179,7 +191,7 @@ mod tests {
                 .packages(suite)
                 .contains(&"xen-utils-4.17".to_owned())
         );
-        for contents in [&TOOLSTACK, &SYSTEMD, &STOCK_QEMU] {
+        for contents in [&TOOLSTACK, &SYSTEMD, &STOCK_QEMU, &DEBIAN] {
             let paths = [contents.programs(suite), contents.files(suite)].concat();
             assert!(paths.iter().all(|path| !path.contains('{')));
         }

@@ -2,30 +2,34 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Dom0's first process: starts the toolstack and the two guests, runs the jobs that the
 # lab put into /lab/jobs, and powers off. Talks to the lab over the second serial port in
-# frames (lab/src/wire.rs).
+# frames (lab/src/wire.rs). Where systemd is to be first, it is a service (lab.service).
 
 # The initramfs is the root of all mounts: nothing can pivot away from it. A bind mount of
 # it, moved on top, is a root like any other.
-if [ "$1" != second ]; then
+if [ -z "$1" ]; then
     /bin/busybox mount --rbind / /x
     cd /x || exit
     /bin/busybox mount --move . /
     exec /bin/busybox chroot . /init second
 fi
 
-/bin/busybox --install -s /bin
 . /lab/config
 
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
-chmod 755 /
-mount -t tmpfs -o mode=755 tmpfs /run
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs tmpfs /dev/shm
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+if [ "$1" = second ]; then
+    /bin/busybox --install -s /bin
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts devpts /dev/pts
+    chmod 755 /
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mount -t tmpfs tmpfs /tmp
+    mount -t tmpfs tmpfs /dev/shm
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    [ -z "$LAB_SYSTEMD" ] ||
+        exec /usr/lib/systemd/systemd --unit=lab.service --show-status=0 --log-target=kmsg
+fi
 
 stty -F /dev/ttyS1 115200 raw -echo
 exec 3>/dev/ttyS1

@@ -15,6 +15,7 @@ use crate::qemu::Processors;
 use crate::suite::Suite;
 
 const INIT: &str = include_str!("init.sh");
+const UNIT: &str = include_str!("lab.service");
 const GUEST_CONFIG: &str = include_str!("guest.cfg");
 const HVM_CONFIG: &str = include_str!("hvm.cfg");
 
@@ -105,6 +106,7 @@ impl Plan<'_> {
         };
         let mut archive = Archive::new(Vec::new());
         archive.file("init", 0o755, INIT.as_bytes())?;
+        archive.file("etc/systemd/system/lab.service", 0o644, UNIT.as_bytes())?;
         archive.file("guest/guest.cfg", 0o644, GUEST_CONFIG.as_bytes())?;
         archive.file("guest/hvm.cfg", 0o644, HVM_CONFIG.as_bytes())?;
         archive.file("guest/kernel", 0o644, &read(&self.guest)?)?;
@@ -125,6 +127,9 @@ impl Plan<'_> {
         let mut text = self.profile();
         text += &format!("LAB_NONCE={}\n", quote(self.nonce));
         text += &format!("LAB_MODULES={}\n", quote(&MODULES.join(" ")));
+        if self.work.contents.boots_systemd {
+            text += "LAB_SYSTEMD=1\n";
+        }
         if let Some(Terminal { rows, columns }) = self.shell {
             text += &format!("LAB_SHELL=1 LAB_ROWS={rows} LAB_COLUMNS={columns}\n");
         }

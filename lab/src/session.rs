@@ -234,7 +234,7 @@ type Programs = [(Executable, &'static Contents)];
 fn alone(tools: &[Executable], programs: &Programs, filter: Option<&str>) -> Vec<OneAlone> {
     let wanted = |test: &&Alone| filter.is_none_or(|filter| test.test.contains(filter));
     let start = |test: &'static Alone| {
-        let mut work = Work::new(&TOOLSTACK, tools.to_owned());
+        let mut work = Work::new(test.contents, tools.to_owned());
         let row = TESTS.iter().position(|row| row.program == *test.program)?;
         let (executable, _) = programs.get(row)?;
         let arguments = ["--ignored", "--exact", "--nocapture", test.test];

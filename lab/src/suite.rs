@@ -44,13 +44,18 @@ static QEMU_SYSTEM_X86: Qemu = Qemu {
     program: "usr/bin/qemu-system-i386",
 };
 
-const SYSTEMD: &[&str] = &["usr/lib/systemd/systemd", "usr/bin/systemctl"];
+const SYSTEMD: &[&str] = &[
+    "usr/lib/systemd/systemd",
+    "usr/bin/systemctl",
+    "usr/bin/systemd-run",
+];
 
 /// With a program of its own that starts others, since 255.
 const SYSTEMD_255: &[&str] = &[
     "usr/lib/systemd/systemd",
     "usr/lib/systemd/systemd-executor",
     "usr/bin/systemctl",
+    "usr/bin/systemd-run",
 ];
 
 pub(crate) const SUITES: &[Suite] = &[

@@ -122,11 +122,16 @@ fn start(arguments: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
     for limit in settings.limits.iter().copied() {
         launch = launch.limit(limit);
     }
-    for limit in settings.cgroup.iter().copied() {
-        launch = launch.cgroup_limit(limit);
-    }
-    if settings.log_denied && model.is_some() {
-        launch = launch.log_denied();
+    if model.is_some() {
+        for limit in settings.cgroup.iter().copied() {
+            launch = launch.cgroup_limit(limit);
+        }
+        for mechanism in settings.require.iter().copied() {
+            launch = launch.require(mechanism);
+        }
+        if settings.log_denied {
+            launch = launch.log_denied();
+        }
     }
     let code = supervise(launch, &fds);
     drop(sockets);

@@ -23,6 +23,8 @@ pub(super) struct Settings {
     /// Whether a guest without `dm_restrict` is started, with nothing confined.
     pub(super) unrestricted: bool,
     pub(super) without: Vec<Mechanism>,
+    /// Mechanisms without which no guest is started.
+    pub(super) require: Vec<Mechanism>,
     /// What else QEMU may read while it is root.
     pub(super) reads: Vec<PathBuf>,
     pub(super) limits: Vec<Limit>,
@@ -37,6 +39,7 @@ impl Default for Settings {
             program: None,
             unrestricted: false,
             without: Vec::new(),
+            require: Vec::new(),
             reads: Vec::new(),
             limits: Vec::new(),
             cgroup: Vec::new(),
@@ -88,6 +91,7 @@ impl Settings {
             "program" => return Err("program is an absolute path".into()),
             "unrestricted" => self.unrestricted = choice(name, value, ["refuse", "run"])?,
             "without" => self.without.push(value.parse().map_err(|e| parsed(&e))?),
+            "require" => self.require.push(value.parse().map_err(|e| parsed(&e))?),
             "read" if !Path::new(value).is_absolute() => {
                 return Err("read is an absolute path".into());
             }
@@ -106,7 +110,7 @@ impl Settings {
             other => {
                 return Err(format!(
                     "there is no setting {other:?}; there are program, unrestricted, without, \
-                     read, rlimit, cgroup, log-denied, give-up-within"
+                     require, read, rlimit, cgroup, log-denied, give-up-within"
                 ));
             }
         }
@@ -159,11 +163,12 @@ mod tests {
     fn each_setting_is_read_and_a_wrong_one_is_named() {
         let text = "# a comment\n\nprogram = /opt/qemu # ours\nunrestricted=run\nwithout = net-ns\n\
                     without = cgroup\nrlimit = nofile=4096\ncgroup = memory.max=1G\n\
-                    read = /usr\nlog-denied = yes\ngive-up-within = 5\n";
+                    require = landlock\nread = /usr\nlog-denied = yes\ngive-up-within = 5\n";
         let settings = Settings::parse(text).unwrap();
         assert_eq!(settings.program().unwrap(), Path::new("/opt/qemu"));
         assert!(settings.unrestricted && settings.log_denied);
         assert_eq!(settings.without, [Mechanism::NetNs, Mechanism::Cgroup]);
+        assert_eq!(settings.require, [Mechanism::Landlock]);
         assert_eq!(settings.reads, [Path::new("/usr")]);
         assert_eq!((settings.limits.len(), settings.cgroup.len()), (1, 1));
         assert_eq!(settings.give_up_within, Duration::from_secs(5));
@@ -174,6 +179,7 @@ mod tests {
             ("program = qemu", "absolute"),
             ("unrestricted = yes", "refuse or run"),
             ("without = net", "there is no mechanism"),
+            ("require = net", "there is no mechanism"),
             ("rlimit = nofile", "NAME=VALUE"),
             ("read = usr", "absolute"),
             ("read = /usr/is/not", "there is no \"/usr/is/not\""),

@@ -20,4 +20,5 @@ mod stock;
 mod support;
 mod taken_over;
 mod tracer;
+mod under_systemd;
 mod xenstored;

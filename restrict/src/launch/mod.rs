@@ -12,6 +12,7 @@ mod child;
 mod control;
 mod error;
 mod filters;
+mod group;
 mod guest_life;
 mod handles;
 mod init;

@@ -15,6 +15,7 @@ use super::{
     child::Rules,
     error::LaunchError,
     filters::Filters,
+    group::Group,
     handles,
     instance::RUN_DIR,
     options::{EnvValue, Grants, InvalidOption, Launch, NamedFd, SealAt, XenDevice},
@@ -22,7 +23,7 @@ use super::{
     qemu::QemuStart,
 };
 use crate::confine::{
-    Identity, Limit, MappingCost, Mechanism, MechanismError, Profile, UserDb, cgroup, landlock,
+    Identity, Limit, MappingCost, Mechanism, MechanismError, Profile, UserDb, landlock,
     named::{self, Named},
     not_sent,
     only_files::only_files,
@@ -45,7 +46,7 @@ pub struct Plan {
     /// The files of it, until the program is started.
     pub(crate) named: Vec<Named>,
     pub(crate) limits: Vec<Limit>,
-    pub(crate) cgroup: Option<cgroup::Parent>,
+    pub(crate) cgroup: Option<Group>,
     pub(crate) cgroup_limits: Vec<CgroupLimit>,
     pub(crate) landlock_abi: Option<u32>,
     pub(crate) absent: Vec<MechanismError>,
@@ -107,7 +108,7 @@ impl Plan {
             plan.landlock_abi = plan.host(landlock::abi())?;
         }
         if plan.launch.has(Mechanism::Cgroup) {
-            plan.cgroup = plan.host(cgroup::probe())?;
+            plan.cgroup = plan.host(Group::of(&plan.launch))?;
         }
         Ok(plan)
     }

@@ -39,7 +39,7 @@ use super::{
 use crate::broker::Broker;
 use crate::confine::{
     Mechanism, MechanismError, Profile,
-    cgroup::{Leaf, remove_stale},
+    cgroup::Leaf,
     fds::null,
     named::{self, Copied},
     namespaces,
@@ -403,16 +403,6 @@ impl Plan {
             program: self.launch.program.clone(),
             reason,
         }
-    }
-
-    fn leaf(&self) -> Result<Option<Leaf>, LaunchError> {
-        let Some(parent) = &self.cgroup else {
-            return Ok(None);
-        };
-        let limits = super::CgroupLimit::limits(&self.cgroup_limits);
-        let name = format!("{}-{}", self.key(), self.instance());
-        remove_stale(parent, &name)?;
-        Ok(Some(Leaf::create(parent, &name, limits)?))
     }
 
     fn arguments(&self) -> Result<Vec<CString>, LaunchError> {

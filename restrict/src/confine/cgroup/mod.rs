@@ -23,6 +23,7 @@ mod dir;
 mod leaf;
 mod own;
 mod parent;
+mod scope;
 
 use std::{fmt::Display, io};
 
@@ -30,6 +31,7 @@ use super::mechanism::{Mechanism, MechanismError};
 
 pub use leaf::{Leaf, Limits, remove_stale};
 pub use parent::{Parent, probe};
+pub use scope::{has_scopes, scope};
 
 /// What was tried, and the kernel's answer.
 fn failed(what: impl Display, error: &io::Error) -> MechanismError {

@@ -26,7 +26,16 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn find() -> Result<Self, MechanismError> {
-        let text = whole(CGROUP).map_err(|error| failed(format!("read {CGROUP}"), &error))?;
+        Self::read(CGROUP)
+    }
+
+    /// That of another process.
+    pub(super) fn of(pid: u32) -> Result<Self, MechanismError> {
+        Self::read(&format!("/proc/{pid}/cgroup"))
+    }
+
+    fn read(path: &str) -> Result<Self, MechanismError> {
+        let text = whole(path).map_err(|error| failed(format!("read {path}"), &error))?;
         Self::parse(&text).ok_or_else(|| {
             absent(
                 "the kernel has no control groups of version 2",

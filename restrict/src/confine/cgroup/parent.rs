@@ -49,19 +49,38 @@ enum Kind {
 /// and what to do.
 pub fn probe() -> Result<Parent, MechanismError> {
     let own = Own::find()?;
-    let group = &own.group;
+    checked(parent_of(folder(&own)?, &own)?, &own)
+}
+
+/// The group of a program that waits in it, which systemd delegated. The calling process is
+/// moved into it, out of the program's way.
+pub(super) fn joined(own: &Own) -> Result<Parent, MechanismError> {
+    let dir = folder(own)?;
+    if !is_delegated(&dir) {
+        return Err(absent(
+            format!("systemd has not delegated {dir}"),
+            "see `journalctl -b _PID=1`",
+        ));
+    }
+    let kind = Kind::Delegated;
+    let parent = checked(Parent { dir, kind }, own)?;
+    parent.join()?;
+    Ok(parent)
+}
+
+fn folder(own: &Own) -> Result<Dir, MechanismError> {
     let folders = own.folders()?;
-    let dir = folders
-        .iter()
-        .find_map(|path| Dir::open(path).ok())
-        .ok_or_else(|| {
-            absent(
-                format!("this process's control group, {group:?}, is mounted nowhere"),
-                "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-            )
-        })?;
-    let parent = parent_of(dir, &own)?;
-    parent.has_controllers(&own)?;
+    let dir = folders.iter().find_map(|path| Dir::open(path).ok());
+    dir.ok_or_else(|| {
+        absent(
+            format!("the control group {:?} is mounted nowhere", own.group),
+            "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        )
+    })
+}
+
+fn checked(parent: Parent, own: &Own) -> Result<Parent, MechanismError> {
+    parent.has_controllers(own)?;
     parent.is_writable()?;
     Ok(parent)
 }
@@ -74,7 +93,7 @@ fn parent_of(dir: Dir, own: &Own) -> Result<Parent, MechanismError> {
         });
     }
     if is_root(&dir, own) {
-        return match Path::new("/run/systemd/system").is_dir() {
+        return match systemd_runs() {
             true => Err(absent(
                 "the control groups are systemd's, and this is its root",
                 DELEGATE,
@@ -104,6 +123,11 @@ fn parent_of(dir: Dir, own: &Own) -> Result<Parent, MechanismError> {
     ))
 }
 
+/// As `sd_booted` asks it.
+pub(super) fn systemd_runs() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
 fn is_delegated(dir: &Dir) -> bool {
     // The second can be set by the folder's owner, who can move processes about in it, too.
     dir.is_marked(c"trusted.delegate") || (dir.is_marked(c"user.delegate") && dir.is_own())
@@ -129,15 +153,9 @@ impl Parent {
         if missing.is_empty() {
             return Ok(());
         }
+        not_in_version_1(own)?;
         let names = missing.join(" and ");
-        let in_version_1 = missing
-            .iter()
-            .any(|name| own.in_version_1.iter().any(|v1| v1 == name));
         let remedy = match self.kind {
-            _ if in_version_1 => {
-                "boot with cgroup_no_v1=all, or with systemd, systemd.unified_cgroup_hierarchy=1: \
-                 version 1 has them"
-            }
             Kind::Delegated => "use `Delegate=yes` instead of a list of controllers",
             Kind::Root => "use a kernel that has them, and boot without cgroup_disable=",
         };
@@ -157,9 +175,7 @@ impl Parent {
     pub(super) fn ready(&self) -> Result<Dir, MechanismError> {
         match self.kind {
             Kind::Delegated => {
-                let supervisor = made(&self.dir, SUPERVISOR)?;
-                let moved = supervisor.write("cgroup.procs", "0");
-                moved.map_err(|e| failed(format!("move the supervisor into {supervisor}"), &e))?;
+                self.join()?;
                 enable(&self.dir)?;
                 self.dir
                     .again()
@@ -172,6 +188,13 @@ impl Parent {
                 Ok(folder)
             }
         }
+    }
+
+    /// Moves this process into the group of supervisors.
+    fn join(&self) -> Result<(), MechanismError> {
+        let supervisor = made(&self.dir, SUPERVISOR)?;
+        let moved = supervisor.write("cgroup.procs", "0");
+        moved.map_err(|e| failed(format!("move the supervisor into {supervisor}"), &e))
     }
 
     /// Whether the folder of the leaves is a group of ours, with the leaves and nothing else.
@@ -189,6 +212,21 @@ impl Parent {
             },
         }
     }
+}
+
+pub(super) fn not_in_version_1(own: &Own) -> Result<(), MechanismError> {
+    let taken = CONTROLLERS
+        .iter()
+        .filter(|name| own.in_version_1.iter().any(|v1| v1 == *name));
+    let taken: Vec<_> = taken.copied().collect();
+    if taken.is_empty() {
+        return Ok(());
+    }
+    Err(absent(
+        format!("version 2 lacks {}", taken.join(" and ")),
+        "boot with cgroup_no_v1=all, or with systemd, systemd.unified_cgroup_hierarchy=1: version \
+         1 has them",
+    ))
 }
 
 fn missing(list: &str) -> Vec<&'static str> {
