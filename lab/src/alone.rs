@@ -37,12 +37,13 @@ impl End {
     /// How long one test may take, and be silent.
     pub(crate) fn limits(&self) -> Limits {
         let silence = match self {
-            Self::Hang => 30,
-            Self::Well | Self::Console(_) | Self::Said(_) => 90,
+            // While it boots, too.
+            Self::Hang => 60,
+            Self::Well | Self::Console(_) | Self::Said(_) => 300,
         };
         Limits {
             silence: Duration::from_secs(silence),
-            total: Duration::from_secs(5 * 60),
+            total: Duration::from_secs(20 * 60),
         }
     }
 }

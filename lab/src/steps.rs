@@ -151,11 +151,11 @@ pub(crate) fn run_all(
     Ok(code)
 }
 
-/// What this thread starts has the processor when nothing else wants it.
+/// What this thread starts has a quarter of a processor that something else wants.
 fn give_way() {
     // SAFETY: takes numbers. 0 is this thread; what it starts inherits it. Refused, all is a
     // little slower.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
 }
 
 fn timed<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {

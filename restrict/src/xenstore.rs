@@ -24,7 +24,7 @@ const READ: u32 = 2;
 pub(crate) const IS_DOMAIN_INTRODUCED: u32 = 17;
 /// `XENSTORE_PAYLOAD_MAX`.
 pub(crate) const MOST: u32 = 4096;
-/// One that is so slow is not asked again.
+/// One that is so slow is not waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `struct xsd_sockmsg`.

@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::support::{
-    a, alone, dm_restrict, from_lab, nothing_is_left, outcome, records, run, signal,
+    a, alone, dm_restrict, eventually, from_lab, nothing_is_left, outcome, processes_of, records,
+    run, signal, uid_of,
 };
 
 /// What ends it.
@@ -151,6 +152,10 @@ fn many_busy_processes_are_ended() {
         } else {
             assert_eq!(status.code(), Some(128 + 15));
         }
+        // Its zombies are the first process's to wait for.
+        eventually("all are waited for", || {
+            processes_of(uid_of(&a())).is_empty()
+        });
         nothing_is_left(&a());
         dom0_works();
     }

@@ -184,7 +184,7 @@ impl Bridge {
         // SAFETY: the kernel reads the address, which lives.
         let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
         Errno::result(bound).unwrap();
-        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(60, 0)).unwrap();
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(180, 0)).unwrap();
         Self { socket }
     }
 

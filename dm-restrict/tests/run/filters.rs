@@ -95,7 +95,7 @@ fn requests_of_the_set_up_are_refused_when_it_is_ready() {
         (Mapping::UntilSealed, &["--seal-mapping"]),
     ];
     for (options, (mapping, how)) in BOTH.iter().flat_map(|o| mappings.map(|m| (*o, m))) {
-        let sealed = ["notify=READY=1".to_owned(), "sleep=300".into()];
+        let sealed = ["notify=READY=1".to_owned(), "sleep=1000".into()];
         let actions = requests().into_iter().chain(sealed).chain(requests());
         let ended = Launcher::new()
             .options(options)
@@ -126,7 +126,7 @@ fn a_program_whose_guest_runs_already_is_sealed_before_it_starts() {
 
 #[test]
 fn one_that_says_nothing_is_sealed_in_time() {
-    let actions = std::iter::once("sleep=1400".to_owned()).chain(requests());
+    let actions = std::iter::once("sleep=3000".to_owned()).chain(requests());
     let ended = Launcher::new()
         .options(["--seal-after", "1"])
         .probe_does(actions)

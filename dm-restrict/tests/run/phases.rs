@@ -43,7 +43,7 @@ fn who_asks_by_more_threads_than_can_be_followed_is_refused() {
 
 #[test]
 fn whichever_of_its_processes_says_that_it_is_ready_seals_all() {
-    let actions = ["child-notify=READY=1".to_owned(), "sleep=300".into()];
+    let actions = ["child-notify=READY=1".to_owned(), "sleep=1000".into()];
     let ended = Launcher::new()
         .probe_does(actions.into_iter().chain(requests()))
         .with_code(0);

@@ -72,7 +72,8 @@ pub struct Reaped {
 impl Reaper {
     /// Prepares to reap the processes of `identity`. `lock_dir` is a directory that
     /// only root can write to: reapers of one machine take turns by a lock there,
-    /// as each would kill the other. Waits 10 s at most.
+    /// as each would kill the other. Waits for its turn and until all are gone, 10 s at most
+    /// each.
     ///
     /// The real uid of the one that kills is that of user `xen-qemuuser-reaper`,
     /// else that of the range base. Whatever runs under it is killed too.
@@ -112,7 +113,7 @@ impl Reaper {
         })
     }
 
-    /// How long to wait for the lock, and until all are gone.
+    /// How long to wait for the lock, and then until all are gone.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -149,9 +150,9 @@ impl Reaper {
         &self,
         look: impl Fn(&Self) -> Result<usize, ReapError>,
     ) -> Result<Reaped, ReapError> {
-        let deadline = Instant::now() + self.timeout;
         sees_all()?;
-        let _lock = self.lock(deadline)?;
+        let _lock = self.lock(Instant::now() + self.timeout)?;
+        let deadline = Instant::now() + self.timeout;
         // Any number of them that keep the processor busy would let one look take minutes.
         let ahead = Ahead::of_others();
         if ahead.is_none() {

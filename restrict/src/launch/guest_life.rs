@@ -6,9 +6,16 @@
 //! which is what a device model does. So the toolstack's word counts too: xenstored forgets
 //! a domain as soon as it is destroyed.
 
-use std::io::{self, ErrorKind};
+use std::{
+    io::{self, ErrorKind},
+    time::{Duration, Instant},
+};
 
 use crate::{GuestId, PrivCmd, Restricted, xenstore::Store};
+
+/// How long an xenstored that gave no answer in time is let alone: who waits for it has other
+/// duties.
+const LET_ALONE: Duration = Duration::from_secs(60);
 
 /// Watches one guest.
 ///
@@ -20,6 +27,8 @@ pub(crate) struct GuestLife {
     xenstored: Option<Store>,
     /// Where it is reached when it is not.
     connect: fn() -> io::Result<Store>,
+    /// When it may be asked again.
+    again: Instant,
     introduced: bool,
 }
 
@@ -32,6 +41,7 @@ impl GuestLife {
             privcmd,
             xenstored: None,
             connect: Store::connect,
+            again: Instant::now(),
             introduced: false,
         };
         // Before the program starts: one that is gone by the next look was there.
@@ -46,7 +56,9 @@ impl GuestLife {
     /// Looks once. Where nothing tells, it is not gone.
     pub(crate) fn is_gone(&mut self) -> bool {
         // It may have been started anew since.
-        self.xenstored = self.xenstored.take().or_else(|| (self.connect)().ok());
+        if self.xenstored.is_none() && Instant::now() >= self.again {
+            self.xenstored = (self.connect)().ok();
+        }
         let introduced = self
             .xenstored
             .as_mut()
@@ -59,8 +71,7 @@ impl GuestLife {
             Some(Err(error)) => {
                 self.xenstored = None;
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
-                    // The supervisor has other duties than to wait for it.
-                    self.connect = || Err(ErrorKind::TimedOut.into());
+                    self.again = Instant::now() + LET_ALONE;
                 }
                 false
             }
@@ -76,6 +87,8 @@ impl GuestLife {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
     use crate::xenstore::{self, IS_DOMAIN_INTRODUCED};
 
@@ -89,6 +102,7 @@ mod tests {
             privcmd: None,
             xenstored: Some(xenstore::played(answers.collect())),
             connect: || Err(ErrorKind::NotFound.into()),
+            again: Instant::now(),
             introduced: false,
         }
     }
@@ -102,13 +116,28 @@ mod tests {
         assert_eq!(seen, [false, false, false, true]);
     }
 
+    fn anew() -> io::Result<Store> {
+        let played = played(vec![(IS_DOMAIN_INTRODUCED, b"F\0")]);
+        Ok(played.xenstored.unwrap())
+    }
+
+    #[test]
+    fn an_xenstored_that_was_slow_once_is_asked_again_later() {
+        let (ours, _silent) = UnixStream::pair().unwrap();
+        let short = Some(Duration::from_millis(10));
+        ours.set_read_timeout(short).unwrap();
+        let mut life = played(vec![]);
+        life.xenstored = Some(ours.into());
+        life.connect = anew;
+        life.introduced = true;
+        assert!(!life.is_gone() && !life.is_gone());
+        assert!(life.again > Instant::now());
+        life.again = Instant::now();
+        assert!(life.is_gone());
+    }
+
     #[test]
     fn an_xenstored_that_was_started_anew_is_asked() {
-        fn anew() -> io::Result<Store> {
-            Ok(played(vec![(IS_DOMAIN_INTRODUCED, b"F\0")])
-                .xenstored
-                .unwrap())
-        }
         let mut life = played(vec![(IS_DOMAIN_INTRODUCED, b"T\0")]);
         life.connect = anew;
         // Known; then the connection ends.

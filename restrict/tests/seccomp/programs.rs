@@ -73,7 +73,8 @@ fn files() {
             sh("dd if=/dev/zero of=e bs=1k count=3 conv=fsync 2>/dev/null; stat -c %s e"),
             "3072\n"
         );
-        let tail = "truncate -s 10 e; chmod 600 e; tail -f e > f & sleep 0.1; kill $!; wc -c < f";
+        let tail = "truncate -s 10 e; chmod 600 e; tail -f e > f & \
+                    until [ -s f ]; do sleep 0.1; done; kill $!; wc -c < f";
         assert_eq!(sh(tail), "10\n");
         assert!(sh("ls -l /; df / ; id; date; nproc; env; uname -a; ps").contains("root"));
     });

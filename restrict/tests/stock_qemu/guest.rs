@@ -166,9 +166,9 @@ pub(crate) fn wrapper(script: &str) -> PathBuf {
 
 /// Waits for something that takes a moment.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(180);
     while !is_so() {
-        assert!(Instant::now() < end, "not so after half a minute: {what}");
+        assert!(Instant::now() < end, "not so after three minutes: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -18,8 +18,8 @@ use crate::audit::{
     sys,
 };
 
-/// How long a thread may take to stop.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a thread may take to stop: one in a call to a slow disk does so after it.
+const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// Threads that stand still until this is dropped, by the thread that stopped them. When
