@@ -494,7 +494,8 @@ typedef struct xr_launch_options {
     const char *const *environment;
     // Limits of the process or its user as NAME=VALUE, instead of the profile's.
     const char *const *limits;
-    // Limits of all its processes together: pids.max, memory.max, memory.swap.max.
+    // Limits of all its processes together: pids.max, memory.max, memory.swap.max,
+    // cpu.weight, cpu.max.
     const char *const *cgroup_limits;
     // Descriptors that it gets.
     const struct xr_named_fd *fds;
@@ -541,7 +542,7 @@ typedef struct xr_audit_options {
     // waits in may fail with EINTR then. No other thread of the caller may wait for any
     // child meanwhile, as waitpid(-1, ...) does: it would get these stops.
     uint16_t filters;
-    // "strict" or "libxl"; NULL: what was recorded when dm-restrict started it, else strict.
+    // "strict", "qemu" or "libxl"; NULL: what was recorded when dm-restrict started it, else strict.
     const char *profile;
     // Names of mechanisms that are not asked for, up to NULL; or NULL.
     const char *const *without;

@@ -30,7 +30,7 @@ pub struct xr_audit_options {
     /// waits in may fail with EINTR then. No other thread of the caller may wait for any
     /// child meanwhile, as waitpid(-1, ...) does: it would get these stops.
     pub filters: u16,
-    /// "strict" or "libxl"; NULL: what was recorded when dm-restrict started it, else strict.
+    /// "strict", "qemu" or "libxl"; NULL: what was recorded when dm-restrict started it, else strict.
     pub profile: *const c_char,
     /// Names of mechanisms that are not asked for, up to NULL; or NULL.
     pub without: *const *const c_char,

@@ -94,7 +94,8 @@ pub struct xr_launch_options {
     pub environment: *const *const c_char,
     /// Limits of the process or its user as NAME=VALUE, instead of the profile's.
     pub limits: *const *const c_char,
-    /// Limits of all its processes together: pids.max, memory.max, memory.swap.max.
+    /// Limits of all its processes together: pids.max, memory.max, memory.swap.max,
+    /// cpu.weight, cpu.max.
     pub cgroup_limits: *const *const c_char,
     /// Descriptors that it gets.
     pub fds: *const xr_named_fd,

@@ -12,7 +12,9 @@ use xen_restrict::{
 
 /// Xen device models, confined to one guest
 ///
-/// Results go to standard output, messages to standard error.
+/// Results go to standard output, messages to standard error. The exit code is 0 when it is done, 1
+/// when it failed or was refused, 2 for a wrong command line; `run`, `qemu`, `audit` and `doctor`
+/// have codes of their own.
 #[derive(Parser)]
 #[command(name = "dm-restrict", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -30,6 +32,9 @@ pub(crate) enum Command {
     /// /usr/libexec/dm-restrict/qemu: a link to this command by which it takes QEMU's arguments
     /// and no others. Settings are in /etc/dm-restrict/qemu.conf, or in the file that the
     /// variable DM_RESTRICT_QEMU_CONF names.
+    ///
+    /// The exit code is QEMU's, 128 and the number of the signal that ended it, or 125 when it could
+    /// not be started confined, 126 when it is no program, 127 when it is not there.
     Qemu {
         /// QEMU's, as xl gives them
         #[arg(
@@ -46,6 +51,9 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Seals a program: requests of its set-up phase are refused from then on
+    ///
+    /// The exit code is 1 also when one that was let through before is still under way after 10
+    /// seconds: no new one is let through then.
     Seal {
         /// The guest's domid, 1 to 32751
         #[arg(long, value_name = "N")]

@@ -53,6 +53,10 @@
 //! A process forked while another thread uses this crate may only call async-signal-safe
 //! functions, as always.
 //!
+//! # Features
+//!
+//! - `tokio`: [`EventChannel`] in an async program, by `AsyncEventChannel`.
+//!
 //! # Platforms
 //!
 //! Linux 4.11 or later on Xen, 64-bit. Tested on real Xen: see the project's

@@ -27,7 +27,7 @@ const SEALED: &[&str] = &["--seal-mapping", "--seal-after", "0"];
 const UNFILTERED: &[&str] = &["--without", "seccomp"];
 const NONE: &[&str] = &[];
 
-/// Dom0 of the lab has 512 MiB: what takes 96 of them, and is not refused, is not bounded.
+/// Dom0 of the lab has 768 MiB: what takes 96 of them, and is not refused, is not bounded.
 const ROWS: &[Row] = &[
     ("memory", "memory", 96, NONE),
     ("files in memory", "memory-files", 96, NONE),

@@ -5,7 +5,7 @@ use std::{env, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use crate::{
     stock::{StockGuest, wrapper},
-    support::{Guest, Wanted, alone, in_place_of_qemu, scratch},
+    support::{Guest, Wanted, alone, in_place_of_qemu, monitoring, scratch},
 };
 
 /// Settings for what is started while it lives.
@@ -53,6 +53,7 @@ fn a_guest_without_dm_restrict_is_refused_unless_the_settings_say_so() {
     assert_eq!(uid_of(guest.pid), "0");
     let exe = fs::read_link(format!("/proc/{}/exe", guest.pid)).unwrap();
     assert!(exe.to_string_lossy().contains("qemu-system"), "{exe:?}");
+    assert!(monitoring().starts_with("CRITICAL: not confined"));
 }
 
 #[test]

@@ -53,6 +53,19 @@ pub(crate) fn every_check_holds(domid: u16) -> String {
     text
 }
 
+/// What the monitoring check of docs/recipes.md says.
+pub(crate) fn monitoring() -> String {
+    let page = include_str!("../../../docs/recipes.md");
+    let (_, script) = page
+        .split_once("#!/bin/sh\n# Are the device models")
+        .unwrap();
+    let (script, _) = script.split_once("```").unwrap();
+    let said = Command::new("sh")
+        .args(["-c", &format!("# {script}")])
+        .output();
+    String::from_utf8(said.unwrap().stdout).unwrap()
+}
+
 /// A path that no other test has.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);

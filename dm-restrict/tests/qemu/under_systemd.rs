@@ -12,7 +12,7 @@ use std::{
 use crate::{
     refused::Settings,
     stock::eventually,
-    support::{Guest, Wanted, alone, every_check_holds, is_there},
+    support::{Guest, Wanted, alone, dm_restrict, every_check_holds, is_there, monitoring},
 };
 
 const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
@@ -81,6 +81,9 @@ fn it_is_in_a_scope_with_its_limits() {
     let audit = every_check_holds(domid);
     let line = audit.lines().find(|line| line.starts_with("cgroup "));
     assert!(line.is_some_and(|line| line.ends_with("holds")), "{audit}");
+    assert_eq!(monitoring(), "OK: all are confined\n");
+    let doctor = String::from_utf8(dm_restrict(&["doctor", "--json"]).stdout).unwrap();
+    assert!(doctor.contains("systemd makes its control"), "{doctor}");
     let pids = guest.pids();
     drop(guest);
     none_is_left(&pids);

@@ -61,7 +61,7 @@ fn document() -> String {
         .unwrap();
     }
     text += "\n## Limits of a process\n\nSoft and hard alike. Those of qemu are those of strict, but a guest whose disk is a \
-             file may write all of it: fsize is unlimited then.\n\n\
+             file may write all of it: fsize is unlimited then, and memlock is 1 MiB, for the list of frames of a graphics card.\n\n\
              | limit | libxl | strict | why |\n|---|---|---|---|\n";
     for of_strict in rlimits::of_profile(Profile::Strict, &[]) {
         let name = of_strict.name();

@@ -67,7 +67,7 @@ pub(super) fn user_notification(host: &Host) -> Finding {
 }
 
 /// Answers to a call that can do nothing, on a descriptor that is not open.
-fn syscall(number: libc::c_long) -> Errno {
+pub(super) fn syscall(number: libc::c_long) -> Errno {
     // SAFETY: -1 is no descriptor, and null pointers of no length are not followed.
     let result = unsafe { libc::syscall(number, -1, 0_usize, 0_usize, 0_usize, 0_usize) };
     Errno::result(result).err().unwrap_or(Errno::UnknownErrno)
