@@ -304,7 +304,7 @@ pub(crate) const DEMO: &[(&str, &str)] = &[
     ),
     (
         "audit",
-        r#"dm-restrict run --domid "$XEN_LAB_A" --audit -- /bin/busybox sleep 10"#,
+        r#"dm-restrict run --domid "$XEN_LAB_A" --audit -- /bin/busybox sleep 20"#,
     ),
     ("reap", r#"dm-restrict reap --domid "$XEN_LAB_A""#),
 ];

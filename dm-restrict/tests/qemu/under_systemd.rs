@@ -24,6 +24,7 @@ fn a_qemu_has_a_control_group_of_its_own() {
     let _alone = alone();
     assert_eq!(fs::read_to_string("/proc/1/comm").unwrap(), "systemd\n");
     it_is_in_a_scope_with_its_limits();
+    that_its_memory_was_used_up_is_told();
     it_is_ended_by_systemctl_stop();
     a_killed_supervisor_leaves_no_scope();
     without_systemd_run_there_is_none();
@@ -87,6 +88,14 @@ fn it_is_in_a_scope_with_its_limits() {
     let pids = guest.pids();
     drop(guest);
     none_is_left(&pids);
+}
+
+/// systemd hears of it as well, and may end what is left of the scope.
+fn that_its_memory_was_used_up_is_told() {
+    let _settings = Settings::new("cgroup = memory.max=16M\n");
+    let no = Guest::try_start(&Wanted::default()).err().unwrap();
+    assert!(no.qemu.contains("memory.max"), "{no:?}");
+    none_is_left(&[]);
 }
 
 fn it_is_ended_by_systemctl_stop() {
