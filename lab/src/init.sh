@@ -6,7 +6,7 @@
 
 # The initramfs is the root of all mounts: nothing can pivot away from it. A bind mount of
 # it, moved on top, is a root like any other.
-if [ -z "$1" ]; then
+if [ "$1" != second ] && [ "$1" != service ]; then
     /bin/busybox mount --rbind / /x
     cd /x || exit
     /bin/busybox mount --move . /

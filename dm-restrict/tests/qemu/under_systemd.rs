@@ -98,9 +98,8 @@ fn it_is_in_a_scope_with_its_limits() {
     none_is_left(&pids);
 }
 
-/// systemd hears of it as well, and may end what is left of the scope.
 fn that_its_memory_was_used_up_is_told() {
-    let _settings = Settings::new("cgroup = memory.max=16M\n");
+    let _settings = Settings::new("cgroup = memory.max=4M\n");
     let no = Guest::try_start(&Wanted::default()).err().unwrap();
     assert!(no.qemu.contains("memory.max"), "{no:?}");
     none_is_left(&[]);

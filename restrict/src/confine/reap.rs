@@ -35,7 +35,6 @@ use super::{
 const FLOOR: u32 = 100;
 const LOCK: &str = "reap.lock";
 const PAUSE: Duration = Duration::from_millis(5);
-const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reaps one domain's processes. Everything that can be checked without a look
 /// at processes was checked when it was made.
@@ -72,8 +71,8 @@ pub struct Reaped {
 impl Reaper {
     /// Prepares to reap the processes of `identity`. `lock_dir` is a directory that
     /// only root can write to: reapers of one machine take turns by a lock there,
-    /// as each would kill the other. Waits for its turn and until all are gone, 10 s at most
-    /// each.
+    /// as each would kill the other. Waits until all are gone, 10 s at most, and twice that for
+    /// its turn.
     ///
     /// The real uid of the one that kills is that of user `xen-qemuuser-reaper`,
     /// else that of the range base. Whatever runs under it is killed too.
@@ -113,7 +112,7 @@ impl Reaper {
         })
     }
 
-    /// How long to wait for the lock, and then until all are gone.
+    /// How long to wait until all are gone, once it is this one's turn; twice that for its turn.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -151,7 +150,8 @@ impl Reaper {
         look: impl Fn(&Self) -> Result<usize, ReapError>,
     ) -> Result<Reaped, ReapError> {
         sees_all()?;
-        let _lock = self.lock(Instant::now() + self.timeout)?;
+        // Who has it may take as long, and a look more.
+        let _lock = self.lock(Instant::now() + 2 * self.timeout)?;
         let deadline = Instant::now() + self.timeout;
         // Any number of them that keep the processor busy would let one look take minutes.
         let ahead = Ahead::of_others();
@@ -177,8 +177,9 @@ impl Reaper {
                     left,
                 });
             }
-            // To end takes the processor, too: this, which goes before it, takes half at most.
-            thread::sleep(began.elapsed().clamp(PAUSE, LONG_PAUSE));
+            // To end takes the processor, too: this, which goes before it, takes half of it.
+            let left = deadline.saturating_duration_since(Instant::now());
+            thread::sleep(began.elapsed().max(PAUSE).min(left));
         }
         unreachable!("the loop has no end")
     }

@@ -21,10 +21,14 @@ pub(crate) enum Group {
 
 impl Group {
     pub(super) fn of(launch: &Launch) -> Result<Self, MechanismError> {
-        if launch.qemu.is_some() && has_scopes()? {
-            return Ok(Self::Scope);
-        }
-        probe().map(Self::Beneath)
+        let lacks = match launch.qemu.as_ref().map(|_| has_scopes()) {
+            Some(Ok(true)) => return Ok(Self::Scope),
+            Some(Err(lacks)) => Some(lacks),
+            Some(Ok(false)) | None => None,
+        };
+        // It may be in one that is ours all the same.
+        let there = probe().map(Self::Beneath);
+        there.map_err(|error| lacks.unwrap_or(error))
     }
 }
 
@@ -38,7 +42,9 @@ impl Plan {
             Some(Group::Beneath(parent)) => parent,
             Some(Group::Scope) => {
                 let what = format!("Device model of domain {}, by dm-restrict", self.key());
-                asked = scope(&format!("dm-restrict-{name}-{}", process::id()), &what)?;
+                let unit = format!("dm-restrict-{name}-{}", process::id());
+                // The group that has the limits has no sibling but its supervisor's.
+                asked = scope(&unit, &what, limits.cpu_weight.unwrap_or(100))?;
                 &asked
             }
         };

@@ -18,8 +18,11 @@ use crate::audit::{
     sys,
 };
 
-/// How long a thread may take to stop: one in a call to a slow disk does so after it.
+/// How long threads may take to stop, all together: one in a call to a slow disk does so after
+/// it, and the others stand still meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where they are to be let go of.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// Threads that stand still until this is dropped, by the thread that stopped them. When
@@ -56,8 +59,9 @@ impl Stopped {
         // Those of an earlier time, too, that was cut short.
         let running = self.threads.iter().filter(|(_, stopped)| stopped.is_none());
         let running: Vec<_> = running.map(|(tid, _)| *tid).collect();
+        let deadline = Instant::now() + PATIENCE;
         for tid in &running {
-            self.wait(*tid)?;
+            self.wait(*tid, deadline)?;
         }
         Ok(running.is_empty())
     }
@@ -82,8 +86,8 @@ impl Stopped {
         sys::interrupt(tid).map_err(failed)
     }
 
-    fn wait(&mut self, tid: i32) -> Result<(), Missed> {
-        match stops(tid, Instant::now() + PATIENCE) {
+    fn wait(&mut self, tid: i32, deadline: Instant) -> Result<(), Missed> {
+        match stops(tid, deadline) {
             Some(signal) => {
                 self.threads.insert(tid, Some(signal));
                 Ok(())
@@ -153,11 +157,17 @@ fn unreadable(tid: i32, errno: Errno) -> AuditError {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        for (tid, signal) in &self.threads {
-            let signal = signal.or_else(|| stops(*tid, deadline));
-            // One that did not stop cannot be let go of; it is when this thread ends.
+        let (stopped, running): (Vec<_>, Vec<_>) = self
+            .threads
+            .iter()
+            .partition(|(_, signal)| signal.is_some());
+        for (tid, signal) in stopped {
             let _ = sys::detach(*tid, signal.unwrap_or(0));
+        }
+        let deadline = Instant::now() + LAST_PATIENCE;
+        for (tid, _) in running {
+            // One that did not stop cannot be let go of; it is when this thread ends.
+            let _ = sys::detach(*tid, stops(*tid, deadline).unwrap_or(0));
         }
     }
 }

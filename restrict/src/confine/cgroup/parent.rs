@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 const DELEGATE: &str = "start it in a unit of its own with `Delegate=yes`, as `systemd-run -p Delegate=yes dm-restrict ...` does";
 
+const OTHER_KERNEL: &str = "use a kernel that has them, and boot without cgroup_disable=";
+
 /// A control group in which leaves can be made. Nothing was changed to find it.
 #[derive(Debug)]
 pub struct Parent {
@@ -66,6 +68,19 @@ pub(super) fn joined(own: &Own) -> Result<Parent, MechanismError> {
     let parent = checked(Parent { dir, kind }, own)?;
     parent.join()?;
     Ok(parent)
+}
+
+/// Whether that group, which is systemd's, has them to give.
+pub(super) fn has_controllers_in(path: &Path) -> Result<(), MechanismError> {
+    let read = Dir::open(path).and_then(|dir| dir.read("cgroup.controllers"));
+    let offered = read.map_err(|e| failed(format!("read {path:?}/cgroup.controllers"), &e))?;
+    match missing(&offered)[..] {
+        [] => Ok(()),
+        ref names => Err(absent(
+            format!("version 2 lacks {} in {path:?}", names.join(" and ")),
+            OTHER_KERNEL,
+        )),
+    }
 }
 
 fn folder(own: &Own) -> Result<Dir, MechanismError> {
@@ -157,7 +172,7 @@ impl Parent {
         let names = missing.join(" and ");
         let remedy = match self.kind {
             Kind::Delegated => "use `Delegate=yes` instead of a list of controllers",
-            Kind::Root => "use a kernel that has them, and boot without cgroup_disable=",
+            Kind::Root => OTHER_KERNEL,
         };
         Err(absent(format!("version 2 lacks {names} in {dir}"), remedy))
     }
