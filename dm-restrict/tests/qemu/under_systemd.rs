@@ -30,13 +30,14 @@ fn a_qemu_has_a_control_group_of_its_own() {
     }
 }
 
-const STEPS: [fn(); 6] = [
+const STEPS: [fn(); 7] = [
     it_is_in_a_scope_with_its_limits,
     that_its_memory_was_used_up_is_told,
     it_is_ended_by_systemctl_stop,
     a_killed_supervisor_leaves_no_scope,
     without_systemd_run_there_is_none,
     where_systemd_refuses_it_does_not_start,
+    a_machine_that_shuts_down_stops_it_after_xendomains,
 ];
 
 fn group_of(pid: i32) -> String {
@@ -66,7 +67,8 @@ fn none_is_left(pids: &[i32]) {
 }
 
 fn it_is_in_a_scope_with_its_limits() {
-    let _settings = Settings::new("require = cgroup\ncgroup = memory.max=300M\n");
+    let _settings =
+        Settings::new("require = cgroup\ncgroup = memory.max=300M\ncgroup = cpu.weight=50\n");
     let guest = Guest::start();
     let domid = guest.stock.domid;
     let scope = the_scope();
@@ -85,7 +87,8 @@ fn it_is_in_a_scope_with_its_limits() {
         fs::read_to_string(path).unwrap().trim().to_owned()
     };
     assert_eq!(of_leaf("memory.max"), (300 << 20).to_string());
-    assert_eq!(of_leaf("cpu.weight"), "100");
+    let weight = fs::read_to_string(scope.join("cpu.weight")).unwrap();
+    assert_eq!(weight, "50\n");
     guest.has_done_its_work();
     let audit = every_check_holds(domid);
     let line = audit.lines().find(|line| line.starts_with("cgroup "));
@@ -167,11 +170,42 @@ fn where_systemd_refuses_it_does_not_start() {
     for (script, says) in [
         ("echo 'Failed: no' >&2; exit 1", "Failed: no"),
         // It is where it was: in the group of whoever has started xl.
-        ("exec /bin/cat", "systemd has not delegated"),
+        ("exec /bin/cat", "systemd has made no dm-restrict-"),
     ] {
         let _other = Replaced::by(Some(script));
         let no = Guest::try_start(&Wanted::default()).err().unwrap();
         assert!(no.qemu.contains(says), "{no:?}");
     }
     assert_eq!(scopes(), before);
+}
+
+/// With a service that takes a moment to stop, and no machine that does.
+fn a_machine_that_shuts_down_stops_it_after_xendomains() {
+    const UNITS: &str = "/run/systemd/system";
+    const SAW: &str = "/tmp/xendomains-saw";
+    let guest = Guest::start();
+    let [qemu, ..] = guest.pids();
+    let unit = |name: &str, text: &str| {
+        let text = format!("[Unit]\nDefaultDependencies=no\n{text}");
+        fs::write(Path::new(UNITS).join(name), text).unwrap();
+    };
+    unit("shutdown.target", "");
+    unit(
+        "xendomains.service",
+        &format!(
+            "Conflicts=shutdown.target\nBefore=shutdown.target\n[Service]\nType=oneshot\n\
+             RemainAfterExit=yes\nExecStart=/bin/true\n\
+             ExecStop=/bin/sh -c 'sleep 2; cp /proc/{qemu}/comm {SAW}'\n"
+        ),
+    );
+    for command in [
+        &["daemon-reload"][..],
+        &["start", "xendomains.service"],
+        &["start", "shutdown.target"],
+    ] {
+        let done = Command::new("systemctl").args(command).status();
+        assert!(done.unwrap().success(), "{command:?}");
+    }
+    assert!(fs::read_to_string(SAW).unwrap().contains("qemu"));
+    none_is_left(&guest.pids());
 }
