@@ -161,11 +161,11 @@ fn give_way() {
 fn timed<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
     say(name);
     let start = Instant::now();
-    let value = action().with_context(|| {
-        // The error is shown when what runs beside has ended, too.
+    let value = action().map_err(|error| {
+        // At once: what runs beside may take long to end.
         let failed = format!("the step `{name}` failed");
-        say(&failed);
-        failed
+        say(&format!("{failed}: {error:#}"));
+        error.context(failed)
     })?;
     say(&format!("    took {:.1} s", start.elapsed().as_secs_f64()));
     Ok(value)

@@ -179,7 +179,7 @@ pub(crate) const COMMANDS: &[Row] = &[
         "what was tried",
     ),
     instead(
-        "cargo lab fuzz TARGET",
+        "cargo lab fuzz TARGET --seconds N",
         "cargo lab fuzz users --seconds 1",
         "what was tried",
     ),
