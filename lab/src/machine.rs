@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::mpsc::RecvTimeoutError;
@@ -15,7 +15,7 @@ use crate::alone::End;
 use crate::console::{Console, Trouble};
 use crate::image::Image;
 use crate::job::Plan;
-use crate::progress::say;
+use crate::progress::{self, say};
 use crate::qemu::{self, Event, Qemu};
 use crate::terminal;
 use crate::wire::{Frame, Piece, Wire};
@@ -98,8 +98,8 @@ impl Stop {
     }
 }
 
-/// Boots, runs the plan's jobs until `end`, and returns their statuses. Their output goes to
-/// this process's standard output.
+/// Boots, runs the plan's jobs until `end`, and returns their statuses. Their output is passed
+/// on as it comes.
 ///
 /// # Errors
 /// QEMU does not start, Xen or dom0 dies, or nothing happens for too long, and that is not
@@ -142,7 +142,6 @@ fn follow(
     let mut heard = Vec::new();
     let mut open = 2;
     let mut raw = None;
-    let mut output = io::stdout();
     let mut last = started;
     loop {
         let left = limits.total.saturating_sub(started.elapsed());
@@ -210,8 +209,7 @@ fn follow(
         for piece in pieces {
             match piece {
                 Piece::Output(bytes) => {
-                    output.write_all(&bytes)?;
-                    output.flush()?;
+                    progress::pass_on(&bytes)?;
                     if let End::Said(text) = end {
                         heard.extend(bytes);
                         if String::from_utf8_lossy(&heard).contains(text) {

@@ -190,9 +190,9 @@ fn perform(arguments: &Arguments) -> Result<ExitCode> {
         Task::Bench => system.run(&session::benches()?),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), *seconds),
         Task::Deb => deb::show(),
-        // One boot for all but those that need one of their own.
         Task::Check { step } => {
-            steps::run_all(step.as_deref(), || system.test(&session::everything()?))
+            steps::run_all(step.as_deref(), &system)?;
+            Ok(ExitCode::SUCCESS)
         }
         Task::Matrix { filter, only } => {
             let tests = match filter {

@@ -71,25 +71,45 @@ impl System {
     /// # Errors
     /// A boot fails, or this system has none of these tests.
     pub(crate) fn test(&self, tests: &Tests) -> Result<ExitCode> {
-        let alone = tests.alone.iter();
-        let alone = alone.filter_map(|one| Some((one, one.test.end(self.suite, self.dom0)?)));
-        let alone: Vec<_> = alone.collect();
-        let together = &tests.together;
+        let mut code = ExitCode::SUCCESS;
+        let together = !tests.together.jobs.is_empty();
         ensure!(
-            !together.jobs.is_empty() || !alone.is_empty(),
+            together || self.alone(tests).next().is_some(),
             "there is no such test"
         );
-        let mut code = ExitCode::SUCCESS;
-        if !together.jobs.is_empty() {
-            code = self.run(together)?;
+        if together {
+            code = self.test_together(tests)?;
         }
-        for (one, end) in alone {
+        match self.test_alone(tests) {
+            ExitCode::SUCCESS => Ok(code),
+            failed => Ok(failed),
+        }
+    }
+
+    /// Boots once, for all tests that run together.
+    ///
+    /// # Errors
+    /// The boot fails.
+    pub(crate) fn test_together(&self, tests: &Tests) -> Result<ExitCode> {
+        self.run(&tests.together)
+    }
+
+    /// Boots once for each test that runs alone. Goes on after a failure.
+    pub(crate) fn test_alone(&self, tests: &Tests) -> ExitCode {
+        let mut code = ExitCode::SUCCESS;
+        for (one, end) in self.alone(tests) {
             if let Err(error) = self.run_alone(one, end) {
                 say(&format!("FAILED: {}: {error:#}", one.test.test));
                 code = ExitCode::FAILURE;
             }
         }
-        Ok(code)
+        code
+    }
+
+    /// Those that this system has, and how they end here.
+    fn alone<'a>(&self, tests: &'a Tests) -> impl Iterator<Item = (&'a OneAlone, End)> {
+        let tests = tests.alone.iter();
+        tests.filter_map(|one| Some((one, one.test.end(self.suite, self.dom0)?)))
     }
 
     fn run_alone(&self, one: &OneAlone, end: End) -> Result<()> {

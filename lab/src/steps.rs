@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
@@ -19,7 +20,8 @@ use crate::deb;
 use crate::host;
 use crate::paths;
 use crate::process;
-use crate::progress::say;
+use crate::progress::{self, say};
+use crate::session::{self, System};
 use crate::typed;
 
 struct Step {
@@ -33,14 +35,16 @@ enum Action {
     /// The same in the guest's folder, whose flags differ.
     Guest(&'static [&'static str]),
     Function(fn() -> Result<()>),
+    /// On real Xen.
+    Xen(fn(&System) -> Result<ExitCode>),
 }
 
-use Action::{Cargo, Function, Guest};
+use Action::{Cargo, Function, Guest, Xen};
 
 /// All that there are; without them, the crates are built as published.
 const FEATURES: &str = "xen-restrict/tokio,xen-restrict-capi/fuzzing";
 
-/// In this order; the first failure ends the check.
+/// One by one.
 const STEPS: &[Step] = &[
     step("packages of this machine", Function(need_packages)),
     step("licence lines", Function(licence_lines)),
@@ -75,9 +79,13 @@ const STEPS: &[Step] = &[
     ),
 ];
 
-/// After them, one by one, while real Xen boots: the emulated machine has one processor. What
-/// runs there is built beside the first two, which build in folders of their own.
-const BESIDE: &[Step] = &[
+/// After them, two at a time, begun in this order: an emulated machine has one processor. What
+/// runs there is built beside the two after the first, which build in folders of their own.
+const TWO_AT_A_TIME: &[Step] = &[
+    step(
+        ON_XEN,
+        Xen(|system| system.test_together(&session::everything()?)),
+    ),
     step("xen_sys without std", Function(build_without_std)),
     step("crates as published", Function(crates::check)),
     step(
@@ -87,68 +95,70 @@ const BESIDE: &[Step] = &[
     step("Debian packages", Function(deb::check)),
     step("the C interface, installed", Function(c_interface::check)),
     step("commands of the documents", Function(typed::check)),
+    step(
+        "tests in boots of their own",
+        Xen(|system| progress::in_one_piece(|| Ok(system.test_alone(&session::everything()?)))),
+    ),
 ];
 
 pub(crate) const ON_XEN: &str = "tests and demonstration on real Xen";
 
 /// Whether there is a step of this name.
 pub(crate) fn has(name: &str) -> bool {
-    let steps = STEPS.iter().chain(BESIDE);
-    steps.map(|step| step.name).any(|step| step == name) || name == ON_XEN
+    let mut steps = STEPS.iter().chain(TWO_AT_A_TIME);
+    steps.any(|step| step.name == name)
 }
 
 const fn step(name: &'static str, action: Action) -> Step {
     Step { name, action }
 }
 
-/// Runs all steps, or those whose name contains `only`, and `on_xen` as the last one; each
-/// is shown with its time.
+/// Runs all steps, or those whose name contains `only`; each is shown with its time. The first
+/// failure is the last thing that is begun.
 ///
 /// # Errors
-/// The first step that fails, with its output; or there is no such step.
-pub(crate) fn run_all(
-    only: Option<&str>,
-    on_xen: impl FnOnce() -> Result<ExitCode>,
-) -> Result<ExitCode> {
-    let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
-    let chosen = |steps: &'static [Step]| -> Vec<&Step> {
-        let steps = steps.iter();
-        steps.filter(|step| wanted(step.name)).collect()
-    };
-    let (steps, beside) = (chosen(STEPS), chosen(BESIDE));
-    let count = steps.len() + beside.len() + usize::from(wanted(ON_XEN));
+/// The steps that fail, with their output; or there is no such step.
+pub(crate) fn run_all(only: Option<&str>, system: &System) -> Result<()> {
+    let wanted = |step: &&Step| only.is_none_or(|only| step.name.contains(only));
+    let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
+    let two_at_a_time: Vec<&Step> = TWO_AT_A_TIME.iter().filter(wanted).collect();
+    let count = steps.len() + two_at_a_time.len();
     ensure!(count > 0, "there is no such step");
-    let all = |first: usize, steps: &[&Step]| -> Result<()> {
-        for (number, step) in (first..).zip(steps) {
-            let name = format!("{number}/{count} {}", step.name);
-            timed(&name, || perform(&step.action))?;
+    let run = |number: usize, step: &Step| {
+        timed(&format!("{number}/{count} {}", step.name), || {
+            perform(&step.action, system)
+        })
+    };
+    for (number, step) in (1..).zip(&steps) {
+        run(number, step)?;
+    }
+    let left = Mutex::new((1 + steps.len()..).zip(two_at_a_time));
+    let next = || left.lock().ok()?.next();
+    let go_on = |mut one| -> Result<()> {
+        while let Some((number, step)) = one {
+            if let Err(error) = run(number, step) {
+                while next().is_some() {}
+                return Err(error);
+            }
+            one = next();
         }
         Ok(())
     };
-    all(1, &steps)?;
-    let first = steps.len() + 1;
-    let (code, beside) = thread::scope(|scope| {
-        let beside = scope.spawn(|| {
+    let first = next();
+    let (one, other) = thread::scope(|scope| {
+        let other = scope.spawn(|| {
             give_way();
-            all(first, &beside)
+            go_on(next())
         });
-        let code = match wanted(ON_XEN) {
-            true => timed(&format!("{count}/{count} {ON_XEN}"), on_xen),
-            false => Ok(ExitCode::SUCCESS),
-        };
-        (code, beside.join())
+        (go_on(first), other.join())
     });
-    let beside = beside.map_err(|_| anyhow!("a step panicked"))?;
-    let code = match (code, beside) {
+    let other = other.map_err(|_| anyhow!("a step panicked"))?;
+    match (one, other) {
         (Err(one), Err(other)) => bail!("{one:#}\n{other:#}"),
-        (code, beside) => beside.and(code)?,
-    };
-    if code == ExitCode::SUCCESS {
-        say("everything passed");
-    } else {
-        say(&format!("the step `{ON_XEN}` failed"));
+        (one, other) => one.and(other)?,
     }
-    Ok(code)
+    say("everything passed");
+    Ok(())
 }
 
 /// What this thread starts has a quarter of a processor that something else wants.
@@ -167,11 +177,14 @@ fn timed<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
         say(&format!("{failed}: {error:#}"));
         error.context(failed)
     })?;
-    say(&format!("    took {:.1} s", start.elapsed().as_secs_f64()));
+    say(&format!(
+        "    {name} took {:.1} s",
+        start.elapsed().as_secs_f64()
+    ));
     Ok(value)
 }
 
-fn perform(action: &Action) -> Result<()> {
+fn perform(action: &Action, system: &System) -> Result<()> {
     match action {
         Cargo(arguments) => cargo(paths::cargo().args(*arguments)),
         Guest(arguments) => {
@@ -187,6 +200,11 @@ fn perform(action: &Action) -> Result<()> {
             cargo(command.args(&arguments[1..]))
         }
         Function(function) => function(),
+        Xen(function) => {
+            let code = function(system)?;
+            ensure!(code == ExitCode::SUCCESS, "see above");
+            Ok(())
+        }
     }
 }
 
