@@ -4,7 +4,7 @@
 //! many at a time?
 //!
 //! Repeat as root, on a machine with nothing else to do, with Debian's `bubblewrap`:
-//! `cargo bench -p xen-restrict-benches --bench launch`. Nothing is asserted about time.
+//! `cargo bench --bench launch`. Nothing is asserted about time.
 //! `BENCH_TRIAL` in the environment: a tenth of all, to see that it runs.
 
 use std::{

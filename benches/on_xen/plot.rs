@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A picture of the ratios: `cargo lab bench | tee FILE`, then
-//! `cargo run -p xen-restrict-benches --example on_xen plot < FILE > docs/bench.svg`.
+//! `cargo run --example on_xen plot < FILE > docs/bench.svg`.
 
 use std::io::BufRead;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the hot paths cost in user space, on any machine, each next to its floor.
 //!
-//! `cargo bench -p xen-restrict-benches --bench user_space` measures time by criterion;
+//! `cargo bench --bench user_space` measures time by criterion;
 //! compare with an earlier run by `-- --save-baseline NAME`, then `-- --baseline NAME`.
 //! `-- table` prints ratios of runs in turns, with instructions, allocations and system
 //! calls of one operation, which do not depend on what else the machine does; `-- table

@@ -405,6 +405,10 @@ pub(crate) fn build_guest() -> Result<PathBuf> {
     executable(&mut command, "lab-guest")
 }
 
+/// Debug information would be most of what dom0 has to unpack. Not by the profile: macros are
+/// the same as elsewhere.
+const STATIC_AND_SMALL: &str = "-Ctarget-feature=+crt-static -Cdebuginfo=0 -Cstrip=debuginfo";
+
 pub(crate) fn static_and_small(command: &mut Command) {
     // RUSTFLAGS would replace the target's own flags.
     command
@@ -412,11 +416,8 @@ pub(crate) fn static_and_small(command: &mut Command) {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env(
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "-Ctarget-feature=+crt-static",
-        )
-        // Debug information would be most of what dom0 has to unpack.
-        .env("CARGO_PROFILE_DEV_DEBUG", "false")
-        .env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
+            STATIC_AND_SMALL,
+        );
 }
 
 /// Runs cargo; returns the executable that its messages name for the target.

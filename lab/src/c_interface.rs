@@ -9,19 +9,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::host;
+use crate::packages;
 use crate::paths;
 use crate::process;
 use crate::progress::say;
+use crate::suite::SUITES;
 
-/// Debian's own is too old for this edition of Rust; one that asks for no newer compiler.
-const CARGO_C: &str = "0.10.24";
-/// What makes less of it: it is not looked into.
-const FAST_TO_BUILD: [(&str, &str); 4] = [
-    ("CARGO_PROFILE_DEV_DEBUG", "false"),
-    ("CARGO_PROFILE_DEV_DEBUG_ASSERTIONS", "false"),
-    ("CARGO_PROFILE_DEV_OVERFLOW_CHECKS", "false"),
-    ("CARGO_PROFILE_DEV_PANIC", "abort"),
-];
+/// Whose cargo-c is taken: the first that knows this edition of Rust.
+const SUITE: &str = "trixie";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// What is installed, by path.
@@ -69,6 +65,7 @@ const EXAMPLES: [Example; 3] = [
 /// # Errors
 /// Something of it fails.
 pub(crate) fn check() -> Result<()> {
+    host::need(&[host::C, host::PACKAGING])?;
     let root = tempfile::tempdir()?;
     install(root.path())?;
     let expected: BTreeSet<_> = INSTALLED
@@ -87,8 +84,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// By `cargo cinstall`, as a packager would, but for the speed of the build.
 fn install(root: &Path) -> Result<()> {
-    let cargo_capi = cargo_c()?;
-    let mut command = Command::new(cargo_capi);
+    let mut command = cargo_c()?;
     command
         .current_dir(paths::workspace())
         .args(["capi", "install", "--package", "xen-restrict-capi"])
@@ -101,22 +97,38 @@ fn install(root: &Path) -> Result<()> {
     process::run(&mut command).map(drop)
 }
 
-/// The command, which is built the first time: some four minutes of one processor.
-fn cargo_c() -> Result<PathBuf> {
-    let folder = paths::target()?.join(format!("tools/cargo-c-{CARGO_C}"));
-    let command = folder.join("bin/cargo-capi");
-    if !command.exists() {
-        say(&format!("installing cargo-c {CARGO_C}"));
-        let build = tempfile::tempdir_in(paths::target()?)?;
-        let mut install = paths::cargo();
-        install
-            .args(["install", "cargo-c", "--version", CARGO_C, "--locked"])
-            .args(["--debug", "--bin", "cargo-capi", "--root"])
-            .arg(&folder)
-            .env("CARGO_TARGET_DIR", build.path())
-            .envs(FAST_TO_BUILD);
-        process::run(&mut install)?;
+/// The command: Debian's, with Debian's libraries, whatever this machine has.
+fn cargo_c() -> Result<Command> {
+    let cache = paths::cache(SUITE)?;
+    let _lock = paths::lock(&cache)?;
+    let root = cache.join("cargo-c-1");
+    if !root.exists() {
+        paths::need_room(&cache, 300)?;
+        say(&format!("fetching cargo-c of {SUITE}"));
+        let suite = SUITES.iter().find(|suite| suite.name == SUITE);
+        let sources = cache.join("cargo-c.list");
+        fs::write(
+            &sources,
+            packages::sources(suite.context("no such suite")?)?,
+        )?;
+        let folder = tempfile::tempdir_in(&cache)?;
+        let unfinished = folder.path().join("root");
+        process::run(
+            Command::new("mmdebstrap")
+                .args(["--mode=root", "--variant=extract", "--include=cargo-c"])
+                .arg(SUITE)
+                .arg(&unfinished)
+                .arg(&sources),
+        )?;
+        fs::rename(&unfinished, &root)?;
     }
+    let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
+    command
+        .arg("--library-path")
+        .arg(root.join(LIBRARIES))
+        .arg(root.join("usr/bin/cargo-capi"))
+        // It would take itself for it.
+        .env("CARGO", paths::cargo().get_program());
     Ok(command)
 }
 

@@ -26,11 +26,6 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "\"libxen-dev\"",
     ),
     (
-        "cargo install cargo-c --version 0.10.24 --locked",
-        "lab/src/c_interface.rs",
-        "CARGO_C: &str = \"0.10.24\"",
-    ),
-    (
         "cargo install cargo-fuzz",
         "lab/src/fuzz.rs",
         "\"cargo install cargo-fuzz\"",

@@ -84,12 +84,8 @@ pub(crate) const COMMANDS: &[Row] = &[
         "cargo cinstall --package xen-restrict-capi --release --prefix /usr",
         "the C interface, installed",
     ),
-    step(
-        "cargo install cargo-c --version 0.10.24 --locked",
-        "the C interface, installed",
-    ),
     typed(
-        "cargo test -p xen-restrict-sys --test headers -- --nocapture",
+        "cargo test --test headers -- --nocapture",
         "test result: ok",
     ),
     instead("cargo lab", "cargo lab --help", "Usage: cargo lab"),
@@ -132,11 +128,6 @@ pub(crate) const COMMANDS: &[Row] = &[
         "the matrix",
     ),
     given(
-        "cargo lab shell",
-        Input::Text("xl list\nexit\n"),
-        "Domain-0",
-    ),
-    given(
         "cargo lab shell --contents stock-qemu",
         Input::Text(
             "xl create /guest/hvm.cfg 'name=\"H\"' 'dm_restrict=1'\n\
@@ -145,31 +136,24 @@ pub(crate) const COMMANDS: &[Row] = &[
         ),
         "pid=",
     ),
+    // A line that was typed is not typed again.
+    instead(
+        "cargo lab shell",
+        "cargo lab shell --contents stock-qemu",
+        "pid=",
+    ),
     instead(
         "cargo lab run PROGRAM ARG",
         "cargo lab run PROGRAM --version",
         "dm-restrict ",
     ),
     typed("cargo lab bench", "ratio\t"),
-    given(
-        "cargo run -p xen-restrict-benches --example on_xen plot",
-        Input::Before,
-        "</svg>",
-    ),
+    given("cargo run --example on_xen plot", Input::Before, "</svg>"),
+    typed("cargo bench --bench launch", "dm-restrict : bwrap"),
+    typed("cargo bench --bench user_space -- table", "| what |"),
+    typed("cargo bench --bench user_space -- code", "time:"),
     typed(
-        "cargo bench -p xen-restrict-benches --bench launch",
-        "dm-restrict : bwrap",
-    ),
-    typed(
-        "cargo bench -p xen-restrict-benches --bench user_space -- table",
-        "| what |",
-    ),
-    typed(
-        "cargo bench -p xen-restrict-benches --bench user_space -- code",
-        "time:",
-    ),
-    typed(
-        "cargo bench -p xen-restrict-capi --features fuzzing --bench border",
+        "cargo bench --features xen-restrict-capi/fuzzing --bench border",
         "| what |",
     ),
     typed("cargo install cargo-fuzz", ""),
