@@ -9,15 +9,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::debian::Debian;
 use crate::host;
-use crate::packages;
 use crate::paths;
 use crate::process;
-use crate::progress::say;
-use crate::suite::SUITES;
 
-/// Whose cargo-c is taken: the first that knows this edition of Rust.
-const SUITE: &str = "trixie";
+/// Of the first suite whose cargo-c knows this edition of Rust.
+const CARGO_C: Debian = Debian {
+    suite: "trixie",
+    name: "cargo-c-1",
+    room: 300,
+    options: &["--variant=extract", "--include=cargo-c"],
+};
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// What is installed, by path.
@@ -65,7 +68,7 @@ const EXAMPLES: [Example; 3] = [
 /// # Errors
 /// Something of it fails.
 pub(crate) fn check() -> Result<()> {
-    host::need(&[host::C, host::PACKAGING])?;
+    host::need(&[host::C])?;
     let root = tempfile::tempdir()?;
     install(root.path())?;
     let expected: BTreeSet<_> = INSTALLED
@@ -99,29 +102,7 @@ fn install(root: &Path) -> Result<()> {
 
 /// The command: Debian's, with Debian's libraries, whatever this machine has.
 fn cargo_c() -> Result<Command> {
-    let cache = paths::cache(SUITE)?;
-    let _lock = paths::lock(&cache)?;
-    let root = cache.join("cargo-c-1");
-    if !root.exists() {
-        paths::need_room(&cache, 300)?;
-        say(&format!("fetching cargo-c of {SUITE}"));
-        let suite = SUITES.iter().find(|suite| suite.name == SUITE);
-        let sources = cache.join("cargo-c.list");
-        fs::write(
-            &sources,
-            packages::sources(suite.context("no such suite")?)?,
-        )?;
-        let folder = tempfile::tempdir_in(&cache)?;
-        let unfinished = folder.path().join("root");
-        process::run(
-            Command::new("mmdebstrap")
-                .args(["--mode=root", "--variant=extract", "--include=cargo-c"])
-                .arg(SUITE)
-                .arg(&unfinished)
-                .arg(&sources),
-        )?;
-        fs::rename(&unfinished, &root)?;
-    }
+    let root = CARGO_C.get()?;
     let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
     command
         .arg("--library-path")

@@ -8,19 +8,25 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::debian::Debian;
 use crate::host;
-use crate::packages;
 use crate::paths;
 use crate::process;
-use crate::progress::say;
 use crate::steps::is_skipped;
-use crate::suite::{self, SUITES};
+use crate::suite;
 
 /// The system that they are for; it has what a C programmer has, and systemd.
-const SUITE: &str = suite::DEFAULT;
-const CLEAN: &str = "systemd,gcc,libc6-dev,pkg-config";
-/// What a clean root is made by: another value makes another one.
-const CLEAN_FILE: &str = "clean-1.tar";
+const CLEAN: Debian = Debian {
+    suite: suite::DEFAULT,
+    name: "clean-1.tar",
+    room: 1500,
+    options: &[
+        "--variant=minbase",
+        "--include=systemd,gcc,libc6-dev,pkg-config",
+        // Translations are most of what nobody looks at here.
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+    ],
+};
 
 const CHECK: &str = include_str!("deb.sh");
 
@@ -83,7 +89,7 @@ pub(crate) fn check() -> Result<()> {
             .args(["--suppress-tags", "initial-upload-closes-no-bugs"])
             .args(&packages),
     )?;
-    let clean = clean_root()?;
+    let clean = CLEAN.get()?;
     let folder = tempfile::tempdir_in(paths::target()?.join("lab/deb"))?;
     let root = folder.path().join("root");
     fs::create_dir(&root)?;
@@ -113,36 +119,6 @@ pub(crate) fn check() -> Result<()> {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
     )
     .map(drop)
-}
-
-/// A Debian in an archive, from the cache if there is one.
-fn clean_root() -> Result<PathBuf> {
-    let cache = paths::cache(SUITE)?;
-    let _lock = paths::lock(&cache)?;
-    let archive = cache.join(CLEAN_FILE);
-    if archive.exists() {
-        return Ok(archive);
-    }
-    paths::need_room(&cache, 1500)?;
-    say(&format!("fetching a clean {SUITE}"));
-    let suite = SUITES.iter().find(|suite| suite.name == SUITE);
-    let sources = cache.join("clean.list");
-    fs::write(
-        &sources,
-        packages::sources(suite.context("no such suite")?)?,
-    )?;
-    let unfinished = cache.join("clean.unfinished.tar");
-    process::run(
-        Command::new("mmdebstrap")
-            .args(["--mode=root", "--variant=minbase", "--include", CLEAN])
-            // Translations are most of what nobody looks at here.
-            .arg("--dpkgopt=path-exclude=/usr/share/locale/*")
-            .arg(SUITE)
-            .arg(&unfinished)
-            .arg(&sources),
-    )?;
-    fs::rename(&unfinished, &archive)?;
-    Ok(archive)
 }
 
 /// Copies what belongs to the project. Times stay: cargo builds anew what is newer.

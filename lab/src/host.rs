@@ -71,7 +71,7 @@ pub(crate) const PACKAGING: &[HostPackage] = &[
     },
 ];
 
-/// For the tests of the C interface, and for cargo-c.
+/// For the tests of the C interface.
 pub(crate) const C: &[HostPackage] = &[
     HostPackage {
         name: "g++",
@@ -88,10 +88,6 @@ pub(crate) const C: &[HostPackage] = &[
     HostPackage {
         name: "pkg-config",
         file: "/usr/bin/pkg-config",
-    },
-    HostPackage {
-        name: "libssl-dev",
-        file: "/usr/include/openssl/ssl.h",
     },
 ];
 

@@ -89,6 +89,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) suite: &'a Suite,
     pub(crate) dom0: &'a Dom0,
     pub(crate) processors: Processors,
+    pub(crate) fixed_addresses: bool,
     pub(crate) nonce: &'a str,
     pub(crate) guest: PathBuf,
     pub(crate) work: &'a Work,

@@ -13,6 +13,7 @@ mod contents;
 mod cpio;
 mod crates;
 mod deb;
+mod debian;
 mod dom0;
 mod elf;
 mod fuzz;

@@ -100,6 +100,9 @@ pub(crate) fn lay_out(image: &Image, plan: &Plan<'_>, folder: &Path) -> Result<(
 /// dom0's programs lose theirs (docs/lab.md).
 const VECTOR_REGISTERS: &str = "spec-ctrl=eager-fpu";
 
+/// Code that stays where it was is translated once, not for each process.
+const FIXED: &str = " norandmaps";
+
 /// QEMU's command line; the ports are descriptors that it inherits.
 ///
 /// # Errors
@@ -129,10 +132,11 @@ pub(crate) fn command(
              {VECTOR_REGISTERS}{}",
             plan.dom0.xen
         ))
-        .args([
-            "-initrd",
-            "vmlinuz console=hvc0 panic=-1 quiet sysrq_always_enabled,root.cpio",
-        ])
+        .arg("-initrd")
+        .arg(format!(
+            "vmlinuz console=hvc0 panic=-1 quiet sysrq_always_enabled{},root.cpio",
+            if plan.fixed_addresses { FIXED } else { "" }
+        ))
         .stdout(log.try_clone()?)
         .stderr(log);
     Ok(command)

@@ -27,6 +27,7 @@ pub(crate) struct System {
     suite: &'static Suite,
     dom0: &'static Dom0,
     processors: Processors,
+    fixed_addresses: bool,
 }
 
 impl System {
@@ -35,6 +36,15 @@ impl System {
             suite,
             dom0,
             processors,
+            fixed_addresses: false,
+        }
+    }
+
+    /// The same, where dom0 does not randomise the addresses of its processes: faster.
+    pub(crate) fn at_fixed_addresses(&self) -> Self {
+        Self {
+            fixed_addresses: true,
+            ..*self
         }
     }
 
@@ -147,6 +157,7 @@ impl System {
             suite: self.suite,
             dom0: self.dom0,
             processors: self.processors,
+            fixed_addresses: self.fixed_addresses,
             nonce: &nonce()?,
             guest: artifacts::build_guest()?,
             work,

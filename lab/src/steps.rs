@@ -84,7 +84,10 @@ const STEPS: &[Step] = &[
 const TWO_AT_A_TIME: &[Step] = &[
     step(
         ON_XEN,
-        Xen(|system| system.test_together(&session::everything()?)),
+        Xen(|system| {
+            let system = system.at_fixed_addresses();
+            system.test_together(&session::everything()?)
+        }),
     ),
     step("Debian packages", Function(deb::check)),
     step("the C interface, installed", Function(c_interface::check)),

@@ -31,6 +31,7 @@ fn play_to(end: End, script: &str, limits: Limits) -> Result<Outcome, String> {
             count: 1,
             icount: false,
         },
+        fixed_addresses: false,
         nonce: "n",
         guest: PathBuf::new(),
         work: &work,
