@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! That what the documents show runs: each command of cargo's is typed by the check
-//! or one of its steps (`typed.rs`), and of each other line in an indented block some file has the like. What
-//! begins with a prompt is also typed by a test (`dm-restrict/tests/docs.rs`).
+//! or one of its steps (`typed.rs`), and of each other line in an indented block some file
+//! has the like. What begins with a prompt is also typed by a test
+//! (`dm-restrict/tests/docs.rs`).
 
 use std::collections::BTreeSet;
 use std::fs;
