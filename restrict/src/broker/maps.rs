@@ -42,7 +42,6 @@ impl<B> Maps<B> {
         self.quota
     }
 
-    #[cfg(test)]
     pub(super) fn used(&self) -> u32 {
         self.used
     }

@@ -6,7 +6,7 @@
 use std::{
     io::IoSliceMut,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -33,8 +33,11 @@ use crate::{
     mmap::{Access, Mmap, PAGE_SIZE},
 };
 
-/// How long the kernel has to say that pages are gone, for one request.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the kernel has to say that pages are gone, for one request: so many times that
+/// long. A machine that slept, or that others kept busy, wakes with a wait over before the
+/// kernel has had its turn; that is one of them, then.
+const WAIT: Duration = Duration::from_millis(10);
+pub(super) const WAITS: u32 = 30;
 
 /// Why the broker does not talk with its process any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -264,16 +267,18 @@ impl<D: Driver> Broker<D> {
 
     /// The kernel takes a moment to tell of pages that are gone.
     fn room(&mut self, count: u32) -> Result<(), Errno> {
-        let end = Instant::now() + PATIENCE;
+        let mut waits = 0;
         loop {
             let found = self.maps.room(count);
-            let left = end.saturating_duration_since(Instant::now());
-            if found.is_ok() || left.is_zero() || self.releasing.iter().all(Option::is_none) {
+            let nothing = self.releasing.iter().all(Option::is_none);
+            if found.is_ok() || nothing || waits == WAITS {
                 return found;
             }
-            match self.driver.wait_for_release(left) {
-                0 => return found,
-                released => self.release(released),
+            let used = self.maps.used();
+            let released = self.driver.wait_for_release(WAIT);
+            self.release(released);
+            if self.maps.used() == used {
+                waits += 1;
             }
         }
     }

@@ -53,7 +53,9 @@ pub(super) struct Kernel {
     pub(super) fails: Option<Errno>,
     /// Releases are only told to who waits.
     pub(super) slow: bool,
-    pub(super) waits: usize,
+    pub(super) waits: u32,
+    /// So many waits end, and the kernel has not told yet.
+    pub(super) slept: u32,
     released: u32,
     pub(super) granted: Vec<Vec<u8>>,
     /// Segments of each copy.
@@ -111,6 +113,7 @@ impl Fake {
             fails: None,
             slow: false,
             waits: 0,
+            slept: 0,
             released: 0,
             granted: granted.take(GRANTED as usize).collect(),
             copies: Vec::new(),
@@ -301,6 +304,10 @@ impl Driver for Fake {
     fn wait_for_release(&mut self, _: Duration) -> u32 {
         let mut kernel = self.lock();
         kernel.waits += 1;
+        if kernel.slept > 0 {
+            kernel.slept -= 1;
+            return 0;
+        }
         std::mem::take(&mut kernel.released)
     }
 }

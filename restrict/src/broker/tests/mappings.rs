@@ -2,7 +2,7 @@
 //! Indices, and the pages that count.
 
 use super::{
-    super::{devices::SLOTS, message::Terms},
+    super::{devices::SLOTS, message::Terms, server::WAITS},
     *,
 };
 
@@ -147,9 +147,20 @@ fn a_release_that_the_kernel_is_about_to_tell_of_is_waited_for() {
     }
 }
 
+/// When a machine has slept, a wait can be over before the kernel had its turn.
+#[test]
+fn a_wait_that_was_slept_through_is_not_the_last() {
+    let mut conversation = Conversation::new();
+    conversation.kernel().slow = true;
+    let index = conversation.map(QUOTA).unwrap();
+    conversation.unmap(index, QUOTA).unwrap();
+    conversation.kernel().slept = 3;
+    assert_eq!(conversation.map(QUOTA), Ok(index));
+}
+
 /// Waiting takes time that is the supervisor's.
 #[test]
-fn one_wait_is_a_turn() {
+fn one_request_that_waits_is_a_turn() {
     let mut conversation = Conversation::new();
     conversation.keep(QUOTA).unwrap();
     let waits = conversation.kernel().waits;
@@ -159,7 +170,7 @@ fn one_wait_is_a_turn() {
     }
     for turn in 1..=10 {
         conversation.turn().unwrap();
-        assert_eq!(conversation.kernel().waits, waits + turn);
+        assert_eq!(conversation.kernel().waits, waits + turn * WAITS);
     }
 }
 
