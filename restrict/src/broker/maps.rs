@@ -42,6 +42,7 @@ impl<B> Maps<B> {
         self.quota
     }
 
+    #[cfg(test)]
     pub(super) fn used(&self) -> u32 {
         self.used
     }

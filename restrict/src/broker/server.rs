@@ -6,7 +6,7 @@
 use std::{
     io::IoSliceMut,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -34,8 +34,8 @@ use crate::{
 };
 
 /// How long the kernel has to say that pages are gone, for one request: so many times that
-/// long. A machine that slept, or that others kept busy, wakes with a wait over before the
-/// kernel has had its turn; that is one of them, then.
+/// long. No wait counts for more than one of them: a machine that slept, or that others kept
+/// busy, wakes with it over before the kernel has had its turn.
 const WAIT: Duration = Duration::from_millis(10);
 pub(super) const WAITS: u32 = 30;
 
@@ -267,19 +267,21 @@ impl<D: Driver> Broker<D> {
 
     /// The kernel takes a moment to tell of pages that are gone.
     fn room(&mut self, count: u32) -> Result<(), Errno> {
-        let mut waits = 0;
+        let mut left = WAIT * WAITS;
         loop {
             let found = self.maps.room(count);
-            let nothing = self.releasing.iter().all(Option::is_none);
-            if found.is_ok() || nothing || waits == WAITS {
+            if found.is_ok() || left.is_zero() || self.releasing.iter().all(Option::is_none) {
                 return found;
             }
-            let used = self.maps.used();
-            let released = self.driver.wait_for_release(WAIT);
-            self.release(released);
-            if self.maps.used() == used {
-                waits += 1;
-            }
+            let start = Instant::now();
+            let took = match self.driver.wait_for_release(WAIT) {
+                0 => WAIT,
+                released => {
+                    self.release(released);
+                    start.elapsed().min(WAIT)
+                }
+            };
+            left = left.saturating_sub(took);
         }
     }
 

@@ -56,6 +56,8 @@ pub(super) struct Kernel {
     pub(super) waits: u32,
     /// So many waits end, and the kernel has not told yet.
     pub(super) slept: u32,
+    /// The process unmaps at the end of each wait, which takes all of its time.
+    pub(super) dribbles: bool,
     released: u32,
     pub(super) granted: Vec<Vec<u8>>,
     /// Segments of each copy.
@@ -114,6 +116,7 @@ impl Fake {
             slow: false,
             waits: 0,
             slept: 0,
+            dribbles: false,
             released: 0,
             granted: granted.take(GRANTED as usize).collect(),
             copies: Vec::new(),
@@ -301,8 +304,12 @@ impl Driver for Fake {
         }
     }
 
-    fn wait_for_release(&mut self, _: Duration) -> u32 {
+    fn wait_for_release(&mut self, most: Duration) -> u32 {
         let mut kernel = self.lock();
+        if kernel.dribbles {
+            std::thread::sleep(most);
+            kernel.munmap_lingering();
+        }
         kernel.waits += 1;
         if kernel.slept > 0 {
             kernel.slept -= 1;

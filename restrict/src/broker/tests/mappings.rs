@@ -174,6 +174,19 @@ fn one_request_that_waits_is_a_turn() {
     }
 }
 
+/// Nor is it a program's to make it long, by a page now and then.
+#[test]
+fn what_is_released_bit_by_bit_is_not_waited_for_longer() {
+    let mut conversation = Conversation::new();
+    for _ in 0..QUOTA {
+        conversation.keep(1).unwrap();
+    }
+    conversation.kernel().dribbles = true;
+    let waits = conversation.kernel().waits;
+    assert_eq!(conversation.map(QUOTA), Err(Errno::EDQUOT));
+    assert_eq!(conversation.kernel().waits, waits + WAITS);
+}
+
 #[test]
 fn who_has_nothing_to_release_is_not_waited_for() {
     let mut conversation = Conversation::new();
