@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A whole Debian beside this machine's, made by mmdebstrap and kept in the cache.
+//! A Debian beside this machine's, made by mmdebstrap and kept in the cache.
 
 use std::fs;
 use std::path::PathBuf;
