@@ -63,8 +63,11 @@ fn dom0_works() {
     }
 }
 
+/// The kernel prints what its firmware's tables have for names: in a PVH dom0 that is no text.
 fn log() -> String {
-    outcome(&mut Command::new("dmesg")).stdout
+    let said = Command::new("dmesg").output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    String::from_utf8_lossy(&said.stdout).into_owned()
 }
 
 /// The machine as a whole had enough of everything, and nothing broke.
