@@ -316,26 +316,36 @@ fn mapped(
     dir: &ProcDir,
     vantage: &Vantage,
 ) -> Result<(Vec<String>, Vec<MappedFile>), Unread> {
-    let ranges = map_files(&live.read("maps")?).ok_or_else(|| Unread::nonsense("maps"))?;
+    let text = live.read("maps")?;
+    let ranges = map_files(&text).ok_or_else(|| Unread::nonsense("maps"))?;
     let (mut devices, mut files) = (BTreeSet::new(), BTreeSet::new());
-    let mut private = Vec::new();
-    for Mapped { link: path, shared } in ranges {
+    let (mut private, mut known) = (Vec::new(), BTreeSet::new());
+    for range in ranges {
+        // A library is some ranges. How one that is shared was opened, each tells for itself.
+        if !range.shared && known.contains(range.file) {
+            continue;
+        }
+        let path = range.link().ok_or_else(|| Unread::nonsense("maps"))?;
         let stat = dir.stat(&path)?;
         match way_out(&stat, vantage) {
             Some(device) => {
                 devices.insert(device);
             }
             None if stat.kind() == libc::S_IFCHR || stat.device == vantage.memory_files => {}
-            // A library is some ranges. How one that is shared was opened, each tells for itself.
-            None if !shared && private.contains(&stat) => {}
             None => {
-                if !shared {
+                if range.is_told_apart(&stat) {
+                    known.insert(range.file);
+                }
+                if !range.shared && private.contains(&stat) {
+                    continue;
+                }
+                if !range.shared {
                     private.push(stat);
                 }
                 files.insert(MappedFile {
                     link: dir.link(&path)?,
                     stat,
-                    writes: shared && dir.writes(&path)?,
+                    writes: range.shared && dir.writes(&path)?,
                 });
             }
         }
@@ -360,42 +370,62 @@ fn way_out(file: &sys::Stat, vantage: &Vantage) -> Option<String> {
 
 /// A range where a file is mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapped {
-    /// What leads to the file.
-    pub(super) link: String,
+pub(super) struct Mapped<'a> {
+    range: &'a [u8],
     /// Whether what is written there is written to the file.
     pub(super) shared: bool,
+    /// Device, inode and path of the file, as the text has them.
+    file: &'a [u8],
 }
 
-/// The ranges where files are mapped. That two are of one file the text does not tell:
-/// subvolumes of btrfs have one device number there.
-pub(super) fn map_files(maps: &[u8]) -> Option<Vec<Mapped>> {
-    let text = String::from_utf8_lossy(maps);
+/// The ranges where files are mapped.
+pub(super) fn map_files(maps: &[u8]) -> Option<Vec<Mapped<'_>>> {
     let mut ranges = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let [Some(range), Some(mode), _, Some(device), Some(inode)] =
-            [(); 5].map(|()| fields.next())
-        else {
+    for line in maps.split(|byte| *byte == b'\n') {
+        if line.is_empty() {
             continue;
+        }
+        let mut fields = line.splitn(4, |byte| *byte == b' ');
+        let [Some(range), Some(mode), Some(_), Some(file)] = [(); 4].map(|()| fields.next()) else {
+            return None;
+        };
+        let mapped = Mapped {
+            range,
+            shared: !mode.ends_with(b"p"),
+            file,
         };
         // An inode's number alone can be 0, where a server gives it.
-        if (device, inode) != ("00:00", "0") {
-            ranges.push((range, !mode.ends_with('p')));
+        if mapped.numbers()? != ((0, 0), 0) {
+            ranges.push(mapped);
         }
     }
-    let mapped = ranges.into_iter().map(|(range, shared)| {
-        let link = map_file(range)?;
-        Some(Mapped { link, shared })
-    });
-    mapped.collect()
+    Some(ranges)
 }
 
-/// The link to what is mapped: there the addresses have no zeroes in front.
-fn map_file(range: &str) -> Option<String> {
-    let (from, to) = range.split_once('-')?;
-    let number = |hex| u64::from_str_radix(hex, 16).ok();
-    Some(format!("map_files/{:x}-{:x}", number(from)?, number(to)?))
+impl Mapped<'_> {
+    /// What leads to the file: there the addresses have no zeroes in front.
+    pub(super) fn link(&self) -> Option<String> {
+        let (from, to) = str::from_utf8(self.range).ok()?.split_once('-')?;
+        let number = |hex| u64::from_str_radix(hex, 16).ok();
+        Some(format!("map_files/{:x}-{:x}", number(from)?, number(to)?))
+    }
+
+    /// Of the file: device, and inode.
+    fn numbers(&self) -> Option<((u32, u32), u64)> {
+        let mut fields = self.file.splitn(3, |byte| *byte == b' ');
+        let mut next = || str::from_utf8(fields.next()?).ok();
+        let (major, minor) = next()?.split_once(':')?;
+        let number = |hex| u32::from_str_radix(hex, 16).ok();
+        let device = (number(major)?, number(minor)?);
+        Some((device, next()?.parse().ok()?))
+    }
+
+    /// Whether where the text says the same, there is the same file. Not on a file system that has
+    /// device numbers of its own for parts of it, in which inodes have the same numbers, as btrfs
+    /// has for subvolumes: the text has one for all.
+    fn is_told_apart(&self, stat: &sys::Stat) -> bool {
+        self.numbers() == Some((stat.device, stat.inode))
+    }
 }
 
 #[cfg(test)]
@@ -419,6 +449,39 @@ mod tests {
         for of_a_file in ["00:35 0", "00:00 7"] {
             let line = format!("400000-40a000 rw-p 00000000 {of_a_file} /a\n");
             assert_eq!(map_files(line.as_bytes()).map(|all| all.len()), Some(1));
+        }
+    }
+
+    #[test]
+    fn what_is_no_line_of_a_map_is_not_passed_over() {
+        for line in [
+            "400000-40a000",
+            "400000-40a000 rw-p 00000000",
+            "400000-40a000 rw-p 00000000 fd:01",
+            "400000-40a000 rw-p 00000000 fd01 77 /a",
+            "400000-40a000 rw-p 00000000 fd:01 x /a",
+        ] {
+            let maps = format!("400000-40a000 rw-p 00000000 fd:01 77 /a\n{line}\n");
+            assert_eq!(map_files(maps.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_text_tells_files_apart_but_for_parts_of_a_file_system() {
+        let stat = sys::Stat {
+            device: (0xfd, 1),
+            inode: 77,
+            ..sys::stat_at("/").unwrap()
+        };
+        let told = |file: &str| {
+            let line = format!("400000-40a000 r-xp 00000000 {file}\n");
+            map_files(line.as_bytes()).unwrap()[0].is_told_apart(&stat)
+        };
+        assert!(told("fd:01 77                         /a b"));
+        assert!(told("fd:01 77"));
+        // Of btrfs a map has the device of all, and `stat` the subvolume's.
+        for other in ["00:2a 77 /a b", "fd:02 77 /a b", "fd:01 78 /a b"] {
+            assert!(!told(other), "{other}");
         }
     }
 
@@ -451,10 +514,14 @@ mod tests {
 
     #[test]
     fn a_range_is_named_as_its_link_is() {
+        let link = |range: &str| {
+            let line = format!("{range} r-xp 00000000 fd:01 77 /a\n");
+            map_files(line.as_bytes()).unwrap()[0].link()
+        };
         assert_eq!(
-            map_file("00400000-0040a000").as_deref(),
+            link("00400000-0040a000").as_deref(),
             Some("map_files/400000-40a000")
         );
-        assert_eq!(map_file("7f00-"), None);
+        assert_eq!(link("7f00-"), None);
     }
 }

@@ -17,6 +17,7 @@ mod document;
 pub(crate) mod fds;
 mod hidepid;
 mod identity;
+mod kernel_threads;
 pub(crate) mod keyring;
 pub mod landlock;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -7,6 +7,7 @@ mod alone;
 mod cgroup;
 mod delegation;
 mod doctor;
+mod kernel_threads;
 mod landlock;
 mod seal;
 mod seccomp;
