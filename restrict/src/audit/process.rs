@@ -420,11 +420,12 @@ impl Mapped<'_> {
         Some((device, next()?.parse().ok()?))
     }
 
-    /// Whether where the text says the same, there is the same file. Not on a file system that has
-    /// device numbers of its own for parts of it, in which inodes have the same numbers, as btrfs
-    /// has for subvolumes: the text has one for all.
+    /// Whether lines that say the same are of the same file. So it is on a disk, where `stat` has
+    /// the file system's own device number: btrfs has one more for each subvolume, in which inodes
+    /// have the same numbers. And in memory numbers of inodes come again after some time.
     fn is_told_apart(&self, stat: &sys::Stat) -> bool {
-        self.numbers() == Some((stat.device, stat.inode))
+        let (major, _) = stat.device;
+        major != 0 && self.numbers() == Some((stat.device, stat.inode))
     }
 }
 
@@ -483,6 +484,13 @@ mod tests {
         for other in ["00:2a 77 /a b", "fd:02 77 /a b", "fd:01 78 /a b"] {
             assert!(!told(other), "{other}");
         }
+        // No device is below a file system in memory.
+        let line = b"400000-40a000 r-xp 00000000 00:01 77 /a\n";
+        let in_memory = sys::Stat {
+            device: (0, 1),
+            ..stat
+        };
+        assert!(!map_files(line).unwrap()[0].is_told_apart(&in_memory));
     }
 
     #[test]
@@ -510,6 +518,57 @@ mod tests {
         assert_eq!(disk.as_deref(), Some("device 1:5"));
         let xens = named(libc::S_IFCHR, (MISC, 62));
         assert_eq!(xens.as_deref(), Some("privcmd"));
+    }
+
+    #[test]
+    fn what_is_mapped_is_found_where_it_is_mapped_more_than_once() {
+        let vantage = Vantage::new().expect("run the tests as root");
+        let program = std::env::current_exe().unwrap();
+        let disk = program.parent().unwrap();
+        for folder in [disk, std::path::Path::new("/dev/shm")] {
+            let folder = tempfile::tempdir_in(folder).unwrap();
+            let paths = ["one", "two"].map(|name| folder.path().join(name));
+            for path in &paths {
+                std::fs::write(path, [7; 4096]).unwrap();
+            }
+            let held = [0, 1, 0, 1].map(|at| Private::map(&paths[at]));
+            let dir = ProcDir::of(std::process::id().cast_signed()).unwrap();
+            // What other tests map and unmap meanwhile is in the way.
+            let seen = std::iter::repeat_with(|| mapped(&dir, &dir, &vantage));
+            let (_, files) = seen
+                .take(1000)
+                .find_map(Result::ok)
+                .expect("it can be read");
+            drop(held);
+            for path in &paths {
+                let own = sys::stat_at(path.to_str().unwrap()).unwrap();
+                let found = files.iter().filter(|file| file.stat.is_same(&own));
+                assert_eq!(found.count(), 1, "{path:?}");
+            }
+            let own = sys::stat_at("/proc/self/exe").unwrap();
+            assert!(files.iter().any(|file| file.stat.is_same(&own)));
+        }
+    }
+
+    /// A page of a file, for nobody else.
+    struct Private(std::ptr::NonNull<std::ffi::c_void>);
+
+    impl Private {
+        fn map(path: &std::path::Path) -> Self {
+            use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+            let file = std::fs::File::open(path).unwrap();
+            let length = 4096.try_into().unwrap();
+            let (read, private) = (ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE);
+            // SAFETY: a new mapping at an address of the kernel's choice.
+            Self(unsafe { mmap(None, length, read, private, &file, 0) }.unwrap())
+        }
+    }
+
+    impl Drop for Private {
+        fn drop(&mut self) {
+            // SAFETY: it is this object's, and nobody looks into it.
+            unsafe { nix::sys::mman::munmap(self.0, 4096) }.unwrap();
+        }
     }
 
     #[test]

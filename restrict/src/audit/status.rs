@@ -85,16 +85,16 @@ fn array<T: std::str::FromStr, const N: usize>(text: &str) -> Option<[T; N]> {
 
 /// What `/proc/PID/stat` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
+pub(super) struct Stat {
     pub(super) parent: i32,
     /// Whether it is a thread of the kernel's: root's, with no parent but the kernel's, in the
     /// machine's first namespaces. No process can say so of itself.
-    pub(crate) is_kernels: bool,
+    pub(super) is_kernels: bool,
     pub(super) session: i32,
     /// The controlling terminal's device; 0 is none.
     pub(super) terminal: i32,
     /// Ticks since the machine's start: with its number, this names a process.
-    pub(crate) started: u64,
+    pub(super) started: u64,
     /// Addresses that an exec changes: start of code and stack, arguments, environment.
     pub(super) image: [u64; 4],
 }
@@ -103,7 +103,7 @@ pub(crate) struct Stat {
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 impl Stat {
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         // The name before may contain anything, ") " too.
         let end = text.iter().rposition(|byte| *byte == b')')?;
         let rest = str::from_utf8(text.get(end + 1..)?).ok()?;

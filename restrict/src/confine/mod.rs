@@ -17,7 +17,6 @@ mod document;
 pub(crate) mod fds;
 mod hidepid;
 mod identity;
-mod kernel_threads;
 pub(crate) mod keyring;
 pub mod landlock;
 #[cfg(any(test, feature = "fuzzing"))]

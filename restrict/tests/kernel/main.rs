@@ -7,7 +7,6 @@ mod alone;
 mod cgroup;
 mod delegation;
 mod doctor;
-mod kernel_threads;
 mod landlock;
 mod seal;
 mod seccomp;

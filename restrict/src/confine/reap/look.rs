@@ -6,7 +6,6 @@ use std::{fmt, fs, io, path::Path};
 use super::ReapError;
 use crate::confine::{
     hidepid,
-    kernel_threads::KernelThreads,
     proc_file::{beginning, whole},
 };
 
@@ -73,16 +72,13 @@ pub(crate) fn sees_all() -> Result<(), ReapError> {
 /// The processes with a live thread that has `uid`.
 pub(super) fn processes_of(uid: u32) -> Result<Vec<Process>, ReapError> {
     let mut found = Vec::new();
-    let kernels = KernelThreads::look();
     for pid in numbers("/proc")? {
-        if !kernels.has(pid) {
-            found.extend(process_of(uid, pid)?);
-        }
+        found.extend(process_of(uid, pid)?);
     }
     Ok(found)
 }
 
-/// The process, if it is one of them. Of most one file tells all.
+/// The process, if it is one of them. Of most, the kernel's too, one file tells all.
 fn process_of(uid: u32, pid: i32) -> Result<Option<Process>, ReapError> {
     let Some(first) = thread(pid, &format!("/proc/{pid}/status"))? else {
         return Ok(None);
